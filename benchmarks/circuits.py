@@ -10,6 +10,7 @@ from statistics import median
 
 import workloads
 from harness import WINDOW, Rates, fresh_server, rates
+from tables import TITLES, Flat, table
 
 from smith_sdk import AsyncSmithBus, Backoff, CircuitBreaker
 from smith_sdk.errors import CircuitOpen
@@ -77,3 +78,35 @@ def calls(quick: bool) -> dict[str, float]:
     }
     number = 2_000 if quick else 20_000
     return {f"breaker.{name}.us": min(timeit.repeat(one, repeat=5, number=number)) / number * 1e6 for name, one in timed.items()}
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Publishing through the default circuits, and without",
+        ("work", "without, messages/s", "default", "x without", "CPU us each", "x without"),
+        [
+            (
+                TITLES[work],
+                f"{flat[f'breaker.{work}.without.msgs_per_s']:,}",
+                f"{flat[f'breaker.{work}.default.msgs_per_s']:,}",
+                f"{flat[f'breaker.{work}.ratio']:.3f}",
+                f"{flat[f'breaker.{work}.default.cpu_us']:.1f}",
+                f"{flat[f'breaker.{work}.cpu_ratio']:.3f}",
+            )
+            for work in WORK
+        ],
+    )
+    table(
+        "One call through a circuit (us)",
+        ("call", "took"),
+        [
+            (title, f"{flat[f'breaker.{name}.us']:.2f}")
+            for name, title in (
+                ("plain", "a function of nothing, without a circuit"),
+                ("permit", "acquire() and end()"),
+                ("block", "with breaker: the function"),
+                ("decorated", "the decorated function"),
+                ("refused", "refused: CircuitOpen raised and caught"),
+            )
+        ],
+    )

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import fresh_server
+from tables import Flat, Rows, table
 
 from smith_sdk import AsyncSmithBus, Envelope, Message, Worker, consumers, subjects
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent
@@ -211,6 +212,32 @@ async def work_at(file: str, seconds: float) -> None:
         os.write(log, f"{time.monotonic()}\n".encode())
         await until(Path(file).with_name("go").exists)
         await worker.run()
+
+
+def show(flat: Flat) -> None:
+    rows: Rows = []
+    for name, title in (
+        ("equal", "4 equal, 10 ms each"),
+        ("quick", "4 equal, no work"),
+        ("slow", "3 equal, the last 10 times slower"),
+    ):
+        shares = [f"{flat[f'fairness.{name}.share_{place}'] * 100:.1f} %" for place in range(1, 5)]
+        index = flat[f"fairness.{name}.jain" if name != "slow" else "fairness.slow.jain_of_equals"]
+        spread = f"{flat[f'fairness.{name}.spread']:.3f}" if name != "slow" else ""
+        rows.append((title, *shares, f"{index:.4f}", spread))
+    table("Shares of the workers of one consumer", ("workers", "1", "2", "3", "4", "Jain's index", "spread"), rows)
+    table(
+        "Workers that are slow, killed or new",
+        ("what", "figure"),
+        [
+            ("messages that the slow one held when it was killed (it has 8 slots)", f"{flat['fairness.slow.held']:.0f}"),
+            ("slots of the other three in use beside it", f"{flat['fairness.slow.equals_busy'] * 100:.0f} %"),
+            ("what it held came again, after (s; the ack wait is 5)", f"{flat['fairness.killed.back_s']:.2f}"),
+            ("one that joins has all its slots in use, after (s)", f"{flat['fairness.joined.busy_s']:.3f}"),
+            ("most unanswered messages, of slots and prefetch", f"{flat['fairness.equal.unanswered_of_bound']:.2f}"),
+            ("the same with handlers that do nothing", f"{flat['fairness.quick.unanswered_of_bound']:.2f}"),
+        ],
+    )
 
 
 if __name__ == "__main__":

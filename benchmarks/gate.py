@@ -9,6 +9,7 @@ import time
 from statistics import median
 
 from harness import WINDOW, Round, Server, fresh_server
+from tables import Flat, table
 
 from smith_sdk import Admission, Allow, AsyncSmithBus, Trust, signing, subjects
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent
@@ -70,3 +71,19 @@ async def _round(server: Server, bus: AsyncSmithBus, trust: Trust | None, count:
     if (there := await server.stored(VETTED)) != count:
         raise RuntimeError(f"{there} of {count} intents were let through")
     return Round(count / took, used * 1e6 / count)
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Admission with 64 slots: signed intents let through",
+        ("gate", "intents/s", "x plain", "CPU us each"),
+        [
+            (
+                name,
+                f"{flat[f'admission.{kind}.msgs_per_s']:,}",
+                f"{flat[f'admission.{kind}.ratio']:.2f}",
+                f"{flat[f'admission.{kind}.cpu_us']:.1f}",
+            )
+            for kind, name in GATES.items()
+        ],
+    )

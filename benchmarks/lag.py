@@ -18,6 +18,7 @@ from typing import Final
 import nats
 from harness import fresh_server
 from nats.aio.client import Client
+from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk._core.monitoring.consumer_lag import STALLED_AFTER, LagSeries
@@ -100,3 +101,19 @@ async def _advance(client: Client) -> None:
     await client.flush(60)
     await arrived.unsubscribe()
     await asyncio.sleep(0.05)  # an ack is counted a moment later
+
+
+def show(flat: Flat) -> None:
+    table(
+        f"Lag monitor: one look at {flat['lag.consumers']:,.0f} consumers",
+        ("state", "CPU ms", "ms", "of one core, every 5 s"),
+        [
+            (
+                title,
+                f"{flat[f'lag.{state}.cpu_ms']:.1f}",
+                f"{flat[f'lag.{state}.ms']:.1f}",
+                f"{flat[f'lag.{state}.core_percent']:.2f} %",
+            )
+            for state, title in STATES.items()
+        ],
+    )

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from statistics import quantiles
 
 import nats
 import nats.errors
 from batch import CONSUMER, STREAM, Wire, new_result, wire_of
 from harness import fresh_server
+from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
 from smith_sdk.protocol import IntentResult
 
 WARM_UP = 0.5  # seconds that are not counted
+EDGES_MS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, float("inf"))
+BAR = 40  # characters of the longest bar
 
 
 class Watch:
@@ -112,3 +118,31 @@ async def nats_py(rate: int, seconds: float) -> list[float]:
         await publisher.close()
         await reader.close()
     return watch.took[warm:]
+
+
+def figures(peer: str, seconds: list[float]) -> dict[str, float]:
+    """Percentiles in milliseconds, and how many messages took less than each edge."""
+    ms = sorted(value * 1000 for value in seconds)
+    cuts = quantiles(ms, n=1000, method="inclusive")
+    named = {"p50": cuts[499], "p90": cuts[899], "p99": cuts[989], "p999": cuts[998], "max": ms[-1]}
+    found = {f"latency.{peer}.{name}_ms": value for name, value in named.items()}
+    found[f"latency.{peer}.messages"] = len(ms)
+    for low, edge in pairwise((0.0, *EDGES_MS)):
+        found[f"latency.{peer}.from_{low:g}_ms"] = sum(low <= value < edge for value in ms)
+    return found
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Publish to handler, single messages at 1,000/s (ms)",
+        ("who", "p50", "p90", "p99", "p99.9", "max"),
+        [
+            (name, *(f"{flat[f'latency.{peer}.{cut}_ms']:.2f}" for cut in ("p50", "p90", "p99", "p999", "max")))
+            for peer, name in (("nats_py", "publish_async, fetch(500)"), ("async", "submit, Worker"))
+        ],
+    )
+    counts = [(edge, flat[f"latency.async.from_{low:g}_ms"]) for low, edge in pairwise((0.0, *EDGES_MS))]
+    most = max(count for _, count in counts)
+    for edge, count in counts:
+        label = f"< {edge:g} ms" if edge != float("inf") else "more"
+        print(f"  {label:>10} {count:6,} {'#' * math.ceil(count * BAR / most)}")

@@ -16,9 +16,10 @@ from typing import Any
 import child
 import latency
 import workloads
+from tables import CALLS, PEERS, TITLES, Flat, Rows, table
 
 WORK = ("publish_many", "consume")
-PEERS = ("nats_py", "async", "blocking")
+WHO = ("nats_py", "async", "blocking")
 LOOPS = ("asyncio", "uvloop")
 
 
@@ -43,10 +44,26 @@ async def compare(quick: bool) -> dict[str, float]:
 async def turn(count: int, seconds: float) -> dict[str, float]:
     found: dict[str, float] = {}
     for work in WORK:
-        rates = await workloads.measure(work, 1, count, only=PEERS)
+        rates = await workloads.measure(work, 1, count, only=WHO)
         found |= {f"{work}.{peer}": rounds[0].rate for peer, rounds in rates.items()}
     took = sorted(await latency.worker(1_000, seconds))
     return found | {"latency.p50": median(took) * 1000, "latency.p99": took[int(len(took) * 0.99)] * 1000}
+
+
+def show(flat: Flat) -> None:
+    rows: Rows = []
+    for work in WORK:
+        for peer in WHO:
+            key = f"uvloop.{work}.{peer}"
+            rates = (f"{flat[f'{key}.{loop}_msgs_per_s']:,}" for loop in ("without", "with"))
+            rows.append(
+                (f"{TITLES[work]} (messages/s)", CALLS.get((work, peer), PEERS[peer]), *rates, f"{flat[f'{key}.ratio']:.2f}")
+            )
+    for cut in ("p50", "p99"):
+        key = f"uvloop.latency.{cut}"
+        times = (f"{flat[f'{key}.{loop}_ms']:.2f}" for loop in ("without", "with"))
+        rows.append((f"publish to handler, {cut} (ms)", "submit, Worker", *times, f"{flat[f'{key}.ratio']:.2f}"))
+    table("uvloop", ("work", "who", "asyncio", "uvloop", "ratio"), rows)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 import child
 from batch import Wire, new_result, wire_of
 from harness import AHEAD, WINDOW, Server, fresh_server
+from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus, PubAck, SmithError, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
@@ -144,6 +145,21 @@ async def submissions(bus: AsyncSmithBus, count: int) -> AsyncIterator[asyncio.F
     for _ in range(count):
         payload = new_result()
         yield await bus.submit(subjects.results.of(payload), payload)
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Growth of the process (MiB)",
+        ("work", "messages", "grew by"),
+        [
+            ("read and ack", f"{flat['memory.messages']:,}", f"{flat['memory.growth_mib']:.1f}"),
+            (
+                "submit to a stopped server, as many as there is room for",
+                f"{flat['memory.stopped_server_submits']:,}",
+                f"{flat['memory.stopped_server_mib']:.1f}",
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

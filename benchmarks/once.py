@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from harness import WINDOW, Round, Server, fresh_server
+from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus, Message, Once, Worker, consumers, result_of, subjects
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, IntentResult
@@ -76,3 +77,21 @@ async def _round(server: Server, bus: AsyncSmithBus, slots: int, once: bool | On
     if (there := await server.stored(RESULTS)) != count:
         raise RuntimeError(f"{there} of {count} intents have a result")
     return Round(count / took, used * 1e6 / count)
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Worker with 64 slots, and with one: intents executed, each with a result",
+        ("worker", "intents/s", "x plain", "CPU us each", "one slot: intents/s", "x plain"),
+        [
+            (
+                name,
+                f"{flat[f'once.{way}.msgs_per_s']:,}",
+                f"{flat[f'once.{way}.ratio']:.2f}",
+                f"{flat[f'once.{way}.cpu_us']:.1f}",
+                f"{flat[f'once.one_slot.{way}.msgs_per_s']:,}",
+                f"{flat[f'once.one_slot.{way}.ratio']:.2f}",
+            )
+            for way, name in WAYS.items()
+        ],
+    )

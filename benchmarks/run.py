@@ -185,8 +185,8 @@ def lags(figures: report.Figures, quick: bool) -> None:
 def latencies(figures: report.Figures, quick: bool) -> None:
     seconds = 1.0 if quick else 5.0
     report.progress(f"latency: {seconds:g} s each at 1,000 messages/s")
-    figures.add_latency("nats_py", asyncio.run(latency.nats_py(1_000, seconds)))
-    figures.add_latency("async", asyncio.run(latency.worker(1_000, seconds)))
+    figures.add(latency.figures("nats_py", asyncio.run(latency.nats_py(1_000, seconds))))
+    figures.add(latency.figures("async", asyncio.run(latency.worker(1_000, seconds))))
 
 
 def fair_shares(figures: report.Figures, quick: bool) -> None:
@@ -223,7 +223,7 @@ def event_loops(figures: report.Figures, quick: bool) -> None:
 
 def subjects(figures: report.Figures, quick: bool) -> None:
     report.progress("subjects")
-    figures.add_subjects(subject.costs(quick))
+    figures.add({f"subject.{name}.ns": value for name, value in subject.costs(quick).items()})
 
 
 def scales(figures: report.Figures, quick: bool) -> None:

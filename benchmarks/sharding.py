@@ -24,6 +24,7 @@ import nats
 from harness import WINDOW, Round, Server
 from msgspec.structs import replace
 from nats.aio.client import Client
+from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus, Envelope, ShardedWorker, ShardKey, Worker, sharding, subjects
 from smith_sdk.contract import ConsumerSpec, Contract
@@ -226,6 +227,32 @@ async def work_at(file: str, kind: str, slots: int, seconds: float) -> None:
 
         worker.handler(handle)
         await worker.run()
+
+
+def show(flat: Flat) -> None:
+    one = flat["sharding.processes_1.msgs_per_s"]
+    rates = {number: flat[f"sharding.processes_{number}.msgs_per_s"] for number in (1, 2, 4)}
+    table(
+        "Processes of a sharded worker, 2 slots each, 5 ms a message",
+        ("processes", "messages/s", "x one"),
+        [(str(number), f"{rate:,.0f}", f"{rate / one:.2f}") for number, rate in rates.items()],
+    )
+    table(
+        "A sharded worker beside a plain one",
+        ("work", "plain, messages/s", "sharded, messages/s", "x plain", "plain, CPU us", "sharded, CPU us", "x plain"),
+        [
+            (
+                title,
+                f"{flat[f'sharding.{name}.plain.msgs_per_s']:,.0f}",
+                f"{flat[f'sharding.{name}.sharded.msgs_per_s']:,.0f}",
+                f"{flat[f'sharding.{name}.ratio']:.2f}",
+                f"{flat[f'sharding.{name}.plain.cpu_us']:.0f}",
+                f"{flat[f'sharding.{name}.sharded.cpu_us']:.0f}",
+                f"{flat[f'sharding.{name}.cpu_ratio']:.2f}",
+            )
+            for name, title in (("empty", "32 slots, nothing"), ("busy", "8 slots, 5 ms"))
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from chaos.sharding_plan import Script, Step
 from chaos.sharding_run import Report, Setting, run
 from chaos.sharding_topology import PinAlone, Sharded, System
 from chaos.sharding_worker import Role
+from tables import Flat, table
 
 PEER = Path(__file__).with_name("pcgroups_peer.py")
 PYTHON = os.environ.get("SMITH_BENCH_PCGROUPS", "")
@@ -110,3 +111,22 @@ def faults(quick: bool, pin_timeout: float) -> list[Step]:
 async def under(setting: Setting, system: System, plan: Script) -> Report:
     with tempfile.TemporaryDirectory(prefix="smith-bench-") as scratch:
         return await asyncio.to_thread(run, setting, Path(scratch) / "run", plan, system)
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Four processes that are killed and stopped; pin timeout 3 s",
+        ("workers", "messages/s without faults", "lost", "overtakes", "repeats", "takeover p50 (s)", "longest (s)"),
+        [
+            (
+                title,
+                f"{flat[f'takeovers.{name}.msgs_per_s']:,.0f}",
+                *(f"{flat[f'takeovers.{name}.{what}']:,}" for what in ("lost", "overtakes", "repeats")),
+                *(f"{flat[f'takeovers.{name}.takeover_{what}_s']:.1f}" for what in ("p50", "max")),
+            )
+            for name, (title, _, _) in SYSTEMS.items()
+            if f"takeovers.{name}.lost" in flat
+        ],
+    )
+    if not PYTHON:
+        print(INSTALL)

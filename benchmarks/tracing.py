@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import NoOpTracerProvider
+from tables import TITLES, Flat, table
 
 from smith_sdk import AsyncSmithBus, Message, Worker, consumers, health, otel
 from smith_sdk.protocol import IntentResult
@@ -107,3 +108,22 @@ def _figures(work: str, measured: Rates) -> dict[str, float]:
         found[f"{key}.ratio"] = median(one.rate / other.rate for one, other in pairs)
         found[f"{key}.cpu_ratio"] = median(one.cpu_us / other.cpu_us for one, other in pairs)
     return found
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Telemetry: the same work without it, and instrumented",
+        ("work", "bus", "messages/s", "x without", "CPU us each", "x without"),
+        [
+            (
+                TITLES.get(work, "Worker, async handler") if name == "without" else "",
+                title,
+                f"{flat[f'telemetry.{work}.{name}.msgs_per_s']:,}",
+                f"{flat[f'telemetry.{work}.{name}.ratio']:.2f}",
+                f"{flat[f'telemetry.{work}.{name}.cpu_us']:.1f}",
+                f"{flat[f'telemetry.{work}.{name}.cpu_ratio']:.2f}",
+            )
+            for work in WORK
+            for name, title in BUSES.items()
+        ],
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 from batch import Batch
 from harness import Peer, connections, fresh_server, rates
+from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus, Message, SmithBus, Worker, consumers, sync
 from smith_sdk.protocol import IntentResult
@@ -97,3 +98,19 @@ def _counting(count: int, done: threading.Event) -> Callable[[Any], None]:
                 done.set()
 
     return handle
+
+
+def show(flat: Flat) -> None:
+    table(
+        "Workers with 8 slots and empty handlers",
+        ("who", "messages/s", "x loop", "CPU us each"),
+        [
+            (
+                name,
+                f"{flat[f'worker.{reader}.msgs_per_s']:,}",
+                f"{flat[f'worker.{reader}.ratio']:.2f}",
+                f"{flat[f'worker.{reader}.cpu_us']:.1f}",
+            )
+            for reader, name in READERS.items()
+        ],
+    )

@@ -9,6 +9,7 @@ import others
 from batch import CONSUMER, STREAM, Batch
 from harness import AHEAD, WINDOW, Peer, Rates, check, connections, fresh_server, rates
 from nats.aio.client import Client
+from tables import CALLS, PEERS, TITLES, Flat, Rows, table
 
 from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
 
@@ -172,3 +173,30 @@ WORK: dict[str, Callable[[Client, AsyncSmithBus, SmithBus], dict[str, Peer]]] = 
     "consume": consume,
     "read": read,
 }
+
+
+def show(flat: Flat) -> None:
+    rows: Rows = []
+    for work, title in TITLES.items():
+        for peer, name in PEERS.items():
+            key = f"{work}.{peer}"
+            if f"{key}.msgs_per_s" not in flat:
+                continue
+            to_async = flat.get(f"{key}.ratio_to_async")
+            if f"{work}.async.ratio_to_{peer}" in flat:
+                to_async = 1 / flat[f"{work}.async.ratio_to_{peer}"]
+            rows.append(
+                (
+                    title if peer == "nats_py" else "",
+                    CALLS.get((work, peer), name),
+                    f"{flat[f'{key}.msgs_per_s']:,}",
+                    f"{flat.get(f'{key}.ratio', 1):.2f}",
+                    "" if to_async is None else f"{to_async:.2f}",
+                    f"{flat[f'{key}.cpu_us']:.1f}",
+                )
+            )
+    if not rows:
+        return
+    table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async", "CPU us each"), rows)
+    for package in sorted({package for peer, package in others.PACKAGES.items() if not others.installed(peer)}):
+        print(f"{package} is not installed and not in the table: the dependency group `bench` has it, where this Python can.")
