@@ -86,7 +86,16 @@ def _tmux(script: str, env: Mapping[str, str], columns: int, lines: int) -> Iter
 
 # ---- a pty
 
-_CODES: Final = {"Enter": "\r", "Escape": "\x1b", "Down": "\x1b[B", "Up": "\x1b[A", "C-c": "\x03", "BSpace": "\x7f", "Tab": "\t"}
+_CODES: Final = {
+    "Enter": "\r",
+    "Escape": "\x1b",
+    "Down": "\x1b[B",
+    "Up": "\x1b[A",
+    "C-c": "\x03",
+    "C-z": "\x1a",
+    "BSpace": "\x7f",
+    "Tab": "\t",
+}
 
 
 class _Emulated:

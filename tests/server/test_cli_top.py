@@ -67,7 +67,8 @@ def test_a_person_reads_sorts_replays_pauses_and_outlives_a_restart(
     tests = Path(__file__).parents[1]
     pid = tmp_path / "pid"
     path = os.pathsep.join(filter(None, (str(tests), os.environ.get("PYTHONPATH"))))
-    env = {"PID_FILE": str(pid), "SMITH_NATS_URL": url, "PYTHONPATH": path}
+    size = {"COLUMNS": "88", "LINES": "30"}  # as a shell may export them; the terminal is not so wide
+    env = {"PID_FILE": str(pid), "SMITH_NATS_URL": url, "PYTHONPATH": path, **size}
     with terminal(SCRIPT, env, 80, 24) as seen:
         shows(seen, "connected", "reader", "1 Consumers", "5 Dead letters 3", "q quit")
         assert url not in "\n".join(seen.lines()), "the password"

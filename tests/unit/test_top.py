@@ -186,6 +186,17 @@ def test_figures_that_are_old_are_grey_and_tell_their_age() -> None:
     assert "figures 42s old" in shown(View(), board(observed=NOW - 42)), "connected, and the server says nothing"
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("age", [5, 42, 61, 3_700, 90_000, 10_000_000])
+@pytest.mark.parametrize("length", [1, 20, 200])
+def test_the_state_and_the_age_of_the_figures_are_whole_however_little_room_there_is(columns: int, age: int, length: int) -> None:
+    head = replace(board().head, state="reconnecting", url="nats://" + "h" * length, contract="c" * length)
+    first = shown(View(), board(head=head, observed=NOW - age), columns).splitlines()[0]
+    assert first.rstrip().endswith(f"\u25a0 reconnecting  figures {cells.lasting(age)} old")
+    assert len(first) <= columns
+    assert (" smith top " in first) == (columns >= 60)
+
+
 def test_a_pane_that_cannot_be_had_says_why_and_the_others_go_on() -> None:
     view, denied = View(), board(workers=(), problems={"workers": "permissions forbid $SRV.STATS"})
     assert "3 Workers ?" in shown(view, denied), "not 0, which is not known"

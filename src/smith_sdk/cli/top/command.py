@@ -69,6 +69,10 @@ def _size(text: str) -> tuple[int, int]:
 async def _show(where: Where, profile: str | None, interval: float, everything: bool) -> int:
     from .running import opened
 
+    # textual would believe these rather than the terminal: lines would be cut off, and a resize be
+    # overlooked.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     async with opened(where, profile, interval, everything, no_color=bool(os.environ.get("NO_COLOR"))) as (app, _):
         loop = asyncio.get_running_loop()
         # Of textual's own: none. The terminal would stay as the screen has left it.

@@ -20,6 +20,9 @@ _KEYS: Final[dict[Pane, tuple[tuple[str, str], ...]]] = {
 }
 _ALWAYS: Final = (("/", "filter"), ("<>", "sort"), ("?", "help"), ("q", "quit"), ("z", "zoom"), ("x", "SVG"))
 """The last ones are left out where the width does not suffice."""
+_TITLE: Final = " smith top "
+_NAME: Final = 8
+"""Cells below which a contract is not named."""
 _REASON: Final = 32
 """Cells below which a reason is not begun."""
 _CONNECTION: Final[dict[str, tuple[str, Tone]]] = {
@@ -32,7 +35,8 @@ _CONNECTION: Final[dict[str, tuple[str, Tone]]] = {
 
 
 def heading(board: Board, width: int, now: float) -> Text:
-    """The server and the connection; what is least is left out first."""
+    """The server and the connection. The state and the age of the figures are always whole: the
+    rest is shortened or left out for them, the least important first."""
     head = board.head
     mark, tone = _CONNECTION[head.state]
     right = Text.assemble((f"{mark} {head.state}", cells.TONES[tone]))
@@ -42,7 +46,11 @@ def heading(board: Board, width: int, now: float) -> Text:
     elif head.is_up and head.rtt is not None:
         right.append(f"  rtt {cells.milliseconds(head.rtt)}", cells.DIM)
     right.append(" ")
-    left = Text.assemble((" smith top ", f"bold {cells.GROUND} on {cells.ACCENT}"), " ", (head.contract, cells.TITLE), " ")
+    left = Text()
+    if len(_TITLE) + right.cell_len <= width:
+        left.append(_TITLE, f"bold {cells.GROUND} on {cells.ACCENT}")
+    if (room := width - left.cell_len - right.cell_len - len("  ")) >= _NAME:
+        left.append_text(Text.assemble(" ", (cells.middle(head.contract, room), cells.TITLE), " "))
     for part in (
         head.url,
         f"{head.server}",
@@ -52,7 +60,7 @@ def heading(board: Board, width: int, now: float) -> Text:
         if part and left.cell_len + len(f" {part} ") + right.cell_len <= width:
             left.append(f" {part} ", cells.DIM)
     gap = width - left.cell_len - right.cell_len
-    return cells.fit(cells.joined(left, " " * max(1, gap), right), width)
+    return cells.fit(cells.joined(left, " " * max(0, gap), right), width)
 
 
 def summary(board: Board, width: int, now: float) -> Text:
