@@ -10,7 +10,7 @@ decides the line:
     def f(...) -> Coroutine[Any, Any, None]  arguments checked in the caller, queued, not waited for
     async def run() beside stop()          `_run` within `_until_stopped`, in the calling thread
     async def f() beside _f_closed()       `_f_closed` while the bus is not connected, else a call
-    a class with `_batch`                  an iterator by batches, with stop() after close()
+    a class with `__anext__`               an iterator by batches, with stop() after close()
     anything else                          the async method, its result wrapped if needed
 
 Other public names (data, functions) are the same objects on both faces. This is a tool of the SDK's
@@ -100,6 +100,8 @@ class _Module:
         self.shared = [name for name in (*self.classes, *self.values) if name not in self.twins]
 
 
+_OF_ITERATORS: Final = ("ReadAhead",)
+"""Bases of async iterators. `BlockingIterator` takes their place: it calls the async object's."""
 Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -184,16 +186,16 @@ class _Face:
 
     def twin(self, cls: ast.ClassDef) -> list[str]:
         methods = {method.name: method for method in _methods(cls)}
-        bases = [ast.unparse(base) for base in cls.bases]
-        batch = methods.get("_batch")
-        if batch is not None:
+        bases = [ast.unparse(base) for base in cls.bases if _head(base) not in _OF_ITERATORS]
+        iterates = "__anext__" in methods
+        if iterates:
             bases.insert(0, f"BlockingIterator[{ast.unparse(_item(methods))}]")
         elif "connect" in methods:
             bases.insert(0, "BlockingBus")
         else:
             bases.insert(0, "Blocking")
         lines = ["", f"class {self.rename(cls.name)}({', '.join(bases)}):", *self.doc(cls, 4), "    __slots__ = ()"]
-        if batch is not None and _head(_item(methods)) in self.twins:
+        if iterates and _head(_item(methods)) in self.twins:
             lines += [f"    _item = {_head(_item(methods))}"]
         if "__init__" in methods:
             lines += self.constructor(cls, methods)
@@ -273,7 +275,7 @@ class _Face:
             call = f"self._portal.run(self._aio._run, self._aio._until_stopped({passed}))"
         elif f"_{name}_closed" in methods:
             call = f"self._call_or(self._aio._{name}_closed, {with_arguments})"
-        elif name == "stop" and "_batch" in methods:
+        elif name == "stop" and "__anext__" in methods:
             call = "self._portal.end(self._aio.stop)"
         else:
             call = f"self._portal.call({with_arguments})"

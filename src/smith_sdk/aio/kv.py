@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -23,6 +22,7 @@ from ..contract import BucketSpec, K_co, KeyFilter, KeyT, V_co, ValueT
 from ..errors import InvalidToken, KeyExists, MessageNotFound, OptionsError, WrongRevision
 from ..options import positive_int, to_seconds
 from .publisher import encoded
+from .read_ahead import ReadAhead
 
 __all__ = ["KeyEntry", "KeyValue", "KeyWatch"]
 
@@ -322,7 +322,7 @@ class KeyValue(Generic[ValueT, KeyT]):
         return f"<KeyValue {self.name}>"
 
 
-class KeyWatch(Generic[ValueT, KeyT]):
+class KeyWatch(ReadAhead[Stored], Generic[ValueT, KeyT]):
     """What happens to keys of a bucket, in order: what `KeyValue.watch` returns.
 
     `async with kv.watch(...) as changes` has fixed where it starts when the block begins; a bare
@@ -331,57 +331,26 @@ class KeyWatch(Generic[ValueT, KeyT]):
     """
 
     def __init__(self, session: Session, spec: BucketSpec[ValueT, KeyT], patterns: tuple[str, ...], start: Start) -> None:
-        self._session = session
+        super().__init__(session)
         self._spec = spec
         self._where = tuple(f"$KV.{spec.name}.{pattern}" for pattern in patterns)
         self._start_at = start
-        self._here: deque[Stored] = deque()
-        self._reading: Reading | None = None
-        self._stopped = False
 
-    async def _start(self) -> Reading:
-        self._session.require_open()
-        if self._reading is None:
-            self._reading = OrderedReader(self._session, self._spec.stream, self._where, self._start_at, follow=True)
-        await self._reading.open()
-        return self._reading
+    async def _new_reading(self) -> Reading:
+        return OrderedReader(self._session, self._spec.stream, self._where, self._start_at, follow=True)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> KeyEntry[ValueT, KeyT]:
-        if not self._here:
-            await self._batch(1)
-        if not self._here:
-            raise StopAsyncIteration
-        return self._made(self._here.popleft())
-
-    @property
-    def _over(self) -> bool:
-        return self._stopped
-
-    async def _batch(self, limit: int) -> None:
-        """Put what was read into `_here`: at least one entry, none at the end."""
-        if self._stopped:
-            return
-        reading = await self._start()
-        while not self._here:
-            await reading.wait()
-            while len(self._here) < limit and (stored := reading.take()) is not None:
-                self._here.append(stored)
-            if reading.is_over:
-                return
+        return self._made(await self._next_raw())
 
     def _made(self, raw: Stored) -> KeyEntry[ValueT, KeyT]:
         return KeyEntry(raw, self._spec)
 
     async def stop(self) -> None:
         """Watch no more, and end the iteration. Safe to repeat."""
-        self._stopped = True
-        reading, self._reading = self._reading, None
-        self._here.clear()
-        if reading is not None:
-            await reading.stop()
+        await self._end()
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -391,11 +360,6 @@ class KeyWatch(Generic[ValueT, KeyT]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def __del__(self) -> None:
-        reading = getattr(self, "_reading", None)
-        if reading is not None:
-            self._session.abandon(reading)
 
 
 def require_origin(session: Session, spec: Any) -> None:

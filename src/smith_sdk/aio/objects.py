@@ -39,6 +39,7 @@ from ..errors import (
 from ..options import positive_int
 from .kv import require_origin
 from .publisher import abandon
+from .read_ahead import ReadAhead
 
 __all__ = ["ObjectInfo", "ObjectReader", "ObjectStore", "ObjectWatch"]
 
@@ -406,7 +407,7 @@ class ObjectReader:
             self._session.abandon(reading)
 
 
-class ObjectWatch:
+class ObjectWatch(ReadAhead[ObjectInfo]):
     """What happens to the objects of a store, in order: what `ObjectStore.watch` returns.
 
     `async with store.watch() as changes` has fixed where it starts when the block begins; a bare
@@ -414,59 +415,29 @@ class ObjectWatch:
     """
 
     def __init__(self, session: Session, spec: ObjectStoreSpec, start: Start) -> None:
-        self._session = session
+        super().__init__(session)
         self._spec = spec
         self._start_at = start
-        self._here: deque[ObjectInfo] = deque()
-        self._reading: Reading | None = None
-        self._stopped = False
 
-    async def _start(self) -> Reading:
-        self._session.require_open()
-        if self._reading is None:
-            where = (f"$O.{self._spec.name}.M.>",)
-            self._reading = OrderedReader(self._session, self._spec.stream, where, self._start_at, follow=True)
-        await self._reading.open()
-        return self._reading
+    async def _new_reading(self) -> Reading:
+        where = (f"$O.{self._spec.name}.M.>",)
+        return OrderedReader(self._session, self._spec.stream, where, self._start_at, follow=True)
+
+    def _kept(self, stored: Stored) -> ObjectInfo | None:
+        return _info_or_log(stored, self._spec.name)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ObjectInfo:
-        if not self._here:
-            await self._batch(1)
-        if not self._here:
-            raise StopAsyncIteration
-        return self._made(self._here.popleft())
-
-    @property
-    def _over(self) -> bool:
-        return self._stopped
-
-    async def _batch(self, limit: int) -> None:
-        """Put what was read into `_here`: at least one object, none at the end."""
-        if self._stopped:
-            return
-        reading = await self._start()
-        while not self._here:
-            await reading.wait()
-            while len(self._here) < limit and (stored := reading.take()) is not None:
-                made = _info_or_log(stored, self._spec.name)
-                if made is not None:
-                    self._here.append(made)
-            if reading.is_over:
-                return
+        return self._made(await self._next_raw())
 
     def _made(self, raw: ObjectInfo) -> ObjectInfo:
         return raw
 
     async def stop(self) -> None:
         """Watch no more, and end the iteration. Safe to repeat."""
-        self._stopped = True
-        reading, self._reading = self._reading, None
-        self._here.clear()
-        if reading is not None:
-            await reading.stop()
+        await self._end()
 
     async def __aenter__(self) -> Self:
         await self._start()

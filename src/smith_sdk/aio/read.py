@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from ..options import positive_int, to_seconds
 from .message import HeadersT
 from .message_key import key_of
 from .message_rows import plain_row, shown_row
+from .read_ahead import ReadAhead
 
 __all__ = ["ReadMessage", "Reader"]
 
@@ -204,7 +204,7 @@ def stream_of(contract: Contract, what: Subscribable[Any, Any]) -> str:
     return next(iter(found))
 
 
-class Reader(Generic[M_co, S_co]):
+class Reader(ReadAhead[Stored], Generic[M_co, S_co]):
     """Messages of one stream, in its order: what `bus.read` returns.
 
     `async with bus.read(...) as messages` has fixed where the read starts and ends when the block
@@ -212,27 +212,18 @@ class Reader(Generic[M_co, S_co]):
     """
 
     def __init__(self, session: Session, what: Subscribable[M_co, S_co], start: Start, follow: bool) -> None:
-        self._session = session
+        super().__init__(session)
         self._what = what
         self._start_at = start
         self._follow = follow
         self._stream = stream_of(session.contract, what)
-        self._here: deque[Stored] = deque()
-        self._reading: Reading | None = None
-        self._stopped = False
 
-    async def _start(self) -> Reading:
-        if self._reading is None:
-            consumed = await self._is_consumed()
-            if self._reading is None:  # another task may have begun meanwhile
-                kind = LookupReader if consumed else OrderedReader
-                self._reading = kind(self._session, self._stream, self._what.patterns, self._start_at, follow=self._follow)
-        await self._reading.open()
-        return self._reading
+    async def _new_reading(self) -> Reading:
+        kind = LookupReader if await self._is_consumed() else OrderedReader
+        return kind(self._session, self._stream, self._what.patterns, self._start_at, follow=self._follow)
 
     async def _is_consumed(self) -> bool:
         """Whether the stream deletes what its consumers have acknowledged."""
-        self._session.require_open()
         for _ in range(_TRIES - 1):
             with suppress(ConnectionLost):
                 return await self._keeps_until_acknowledged()
@@ -249,38 +240,15 @@ class Reader(Generic[M_co, S_co]):
         reading = self._reading
         stored = None if reading is None else reading.take()
         if stored is None:
-            await self._batch(1)
-            if not self._here:
-                raise StopAsyncIteration
-            stored = self._here.popleft()
+            stored = await self._next_raw()
         return self._made(stored)
-
-    @property
-    def _over(self) -> bool:
-        return self._stopped or (self._reading is not None and self._reading.is_complete)
-
-    async def _batch(self, limit: int) -> None:
-        """Put what was read into `_here`: at least one message, none at the end."""
-        if self._stopped:
-            return
-        reading = await self._start()
-        while not self._here:
-            await reading.wait()
-            while len(self._here) < limit and (stored := reading.take()) is not None:
-                self._here.append(stored)
-            if reading.is_over:
-                return
 
     def _made(self, raw: Stored) -> ReadMessage[M_co, S_co]:
         return ReadMessage(raw, self._stream, self._session.contract)
 
     async def stop(self) -> None:
         """Read no more, and end the iteration. Safe to repeat."""
-        self._stopped = True
-        reading, self._reading = self._reading, None
-        self._here.clear()
-        if reading is not None:
-            await reading.stop()
+        await self._end()
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -290,8 +258,3 @@ class Reader(Generic[M_co, S_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def __del__(self) -> None:
-        reading = getattr(self, "_reading", None)  # it may have been refused
-        if reading is not None:
-            self._session.abandon(reading)
