@@ -69,6 +69,14 @@ class Server:
         state: dict[str, int] = (await self._api(f"STREAM.INFO.{stream}"))["state"]
         return state["messages"]
 
+    async def emptied(self, stream: str) -> None:
+        """Return once the stream has no messages."""
+        deadline = time.monotonic() + 20
+        while there := await self.stored(stream):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{there} messages are left in {stream}")
+            await asyncio.sleep(0.02)
+
     async def all_acked(self) -> None:
         """Return once the consumer has nothing to deliver and no ack outstanding."""
         deadline = time.monotonic() + 20

@@ -14,10 +14,12 @@ import fairness
 import gate
 import lag
 import latency
+import load
 import loops
 import memory
 import once
 import others
+import pipeline
 import scale
 import sharding
 import subject
@@ -71,6 +73,8 @@ def _takeovers(flat: Flat) -> None:
 SECTIONS: tuple[tuple[str, Callable[[Flat], None]], ...] = (
     ("worker.loop.ratio", workers.show),
     ("admission.plain.ratio", gate.show),
+    ("pipeline.intents", pipeline.show),
+    ("load.max_intents_per_s", load.show),
     ("breaker.refused.us", circuits.show),
     ("once.plain.ratio", once.show),
     ("telemetry.worker.sdk.ratio", tracing.show),

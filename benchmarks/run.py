@@ -79,6 +79,20 @@ slots and a policy that allows everything: with nothing verified, with signature
 signatures and replay protection (one more confirmed write for each intent). The clock stops when
 the raw stream is empty.
 
+Pipeline: a publisher, an admission whose policy allows everything, an executor whose handler only
+returns a result (64 slots each), and a reader that acknowledges the results, each a process of its
+own; 50,000 intents are published at once, and the clock stops when the last result is read. Once
+without `Trust`; once the publisher signs, admission verifies and refuses replays, and the executor
+verifies. The ids are compared: "lost" were published and no result came, "twice" are results that
+came again. Making and signing the intents is the publisher's work. What a core each would bear is
+derived from the busiest process, the server apart, which uses several cores.
+
+Load: the same processes without `Trust`, flooded, and then at 10, 50 and 80 % of that rate for 10 s
+each, in an open loop: the times are fixed beforehand, with gaps as of independent callers
+(exponentially distributed), and latency is from there to the first line of the executor's handler.
+So what the publisher is late by counts, and is reported: all processes and the server share the
+cores. The first tenth of each is not counted.
+
 Breaker: two buses of the async face, one with the default circuits around publishing and one
 without, take turns on one server; a ratio is default / without, within a round. And one call
 through a circuit that is closed, and one that is refused, in a loop of nothing else.
@@ -119,10 +133,12 @@ import fairness
 import gate
 import lag
 import latency
+import load
 import loops
 import machine
 import memory
 import once
+import pipeline
 import report
 import scale
 import sharding
@@ -153,6 +169,18 @@ def gates(figures: report.Figures, quick: bool) -> None:
     rounds, count = (2, 400) if quick else (5, 4_000)
     report.progress(f"admission: {rounds} rounds of {count:,} intents each")
     figures.add(asyncio.run(gate.costs(rounds, count)))
+
+
+def pipelines(figures: report.Figures, quick: bool) -> None:
+    count = 400 if quick else 50_000
+    report.progress(f"pipeline: {count:,} intents, without Trust and with it")
+    figures.add(asyncio.run(pipeline.costs(count)))
+
+
+def loads(figures: report.Figures, quick: bool) -> None:
+    flood, seconds = (400, 1.0) if quick else (20_000, 10.0)
+    report.progress(f"load: the pipeline's maximum, then {seconds:g} s each at {', '.join(map(str, load.LEVELS))} % of it")
+    figures.add(asyncio.run(load.costs(flood, seconds)))
 
 
 def breakers(figures: report.Figures, quick: bool) -> None:
@@ -235,6 +263,8 @@ PARTS: dict[str, Part] = {
     **{work: partial(rates, work) for work in workloads.WORK},
     "worker": working,
     "admission": gates,
+    "pipeline": pipelines,
+    "load": loads,
     "breaker": breakers,
     "once": runs_once,
     "telemetry": traced,
