@@ -32,6 +32,7 @@ NEWEST = (  # what meets nats-py's internals
 )
 CHAOS = (
     "tests/chaos",
+    "tests/docs/test_benchmarks.py::test_the_pipeline_loses_nothing_and_its_load_is_measured",
     "tests/docs/test_benchmarks.py::test_shares_of_workers_in_processes_of_their_own",
     "tests/docs/test_benchmarks.py::test_what_shards_cost_the_servers",
 )

@@ -34,7 +34,7 @@ class Batch:
 
 
 def new_result() -> IntentResult:
-    """About 250 bytes of JSON; the id is new."""
+    """`PAYLOAD_BYTES` of JSON; the id is new."""
     return IntentResult.new(
         intent_id=str(uuid4()),
         status="ok",
@@ -59,3 +59,7 @@ def new_batch(count: int) -> Batch:
         envelopes=[subject.envelope(payload) for subject, payload in typed],
         wires=[wire_of(subject, payload) for subject, payload in typed],
     )
+
+
+PAYLOAD_BYTES = len(new_batch(1).wires[0].data)
+"""Of every message of the workloads: they differ in their ids alone."""

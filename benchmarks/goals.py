@@ -10,15 +10,20 @@ class Goal(NamedTuple):
     what: str
     figure: str
     least: float | None = None
+    most: float | None = None
     below: float | None = None
 
     @property
     def bound(self) -> str:
-        return f"at least {self.least:g}" if self.least is not None else f"below {self.below:g}"
+        if self.least is not None:
+            return f"at least {self.least:g}"
+        return f"at most {self.most:g}" if self.most is not None else f"below {self.below:g}"
 
     def met(self, flat: Mapping[str, float | int]) -> bool:
         value = flat[self.figure]
-        return value >= self.least if self.least is not None else value < (self.below or 0)
+        if self.least is not None:
+            return value >= self.least
+        return value <= self.most if self.most is not None else value < (self.below or 0)
 
 
 GOALS = (
@@ -32,9 +37,22 @@ GOALS = (
     Goal("read and ack / natsio consume", "consume.async.ratio_to_natsio", least=1.0),
     Goal("blocking / async: publish_many", "publish_many.blocking.ratio_to_async", least=0.75),
     Goal("blocking / async: read and ack", "consume.blocking.ratio_to_async", least=0.6),
-    Goal("blocking / async: publish", "publish.blocking.ratio_to_async", least=0.6),
+    Goal("blocking / async: submit", "submit.blocking.ratio_to_async", least=0.6),
+    Goal("blocking / async: publish", "publish.blocking.ratio_to_async", least=0.7),
     Goal("Worker with an async handler / messages() and ack", "worker.worker.ratio", least=0.8),
     Goal("Worker with a plain handler / messages() and ack", "worker.plain.ratio", least=0.3),
+    Goal("admitted intent, async policy / a publish_many message, CPU", "admission.async.per_publish", most=6.0),
+    Goal("admitted intent, plain policy / a publish_many message, CPU", "admission.plain.per_publish", most=6.0),
+    Goal("admitted intent, inline policy / a publish_many message, CPU", "admission.inline.per_publish", most=6.0),
+    Goal("executed intent with a result / a publish_many message, CPU", "worker.result.per_publish", most=4.0),
+    Goal("Worker, a plain handler / an async one", "worker.plain.ratio_to_async", least=0.6),
+    Goal("bulk without message ids / the window", "bulk.without_ids.ratio", least=1.5),
+    Goal("bulk with message ids / the window", "bulk.with_ids.ratio", least=1.2),
+    Goal("publish_many / async-nats, CPU", "native.publish_many.cpu_ratio", most=1.3),
+    Goal("read and ack / async-nats, CPU", "native.consume.cpu_ratio", most=1.5),
+    Goal("publish / async-nats, CPU", "native.publish.cpu_ratio", most=1.3),
+    Goal("intents lost in the pipeline", "pipeline.lost", most=0),
+    Goal("intents lost in the pipeline with Trust", "pipeline.trusted.lost", most=0),
     Goal("publish_many with the default breaker / without", "breaker.publish_many.ratio", least=0.97),
     Goal("submit with the default breaker / without", "breaker.submit.ratio", least=0.97),
     Goal("publish with the default breaker / without", "breaker.publish.ratio", least=0.97),

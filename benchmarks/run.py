@@ -2,7 +2,7 @@
 
 Usage: `python benchmarks/run.py [--quick] [--only PART] [--json FILE]`.
 
-The work: a typed JSON payload of about 250 bytes (an IntentResult), published to the stream
+The work: a typed JSON payload of 323 bytes (an IntentResult), published to the stream
 ATOMS_RESULTS (file storage, dev profile) on its own subject with a `Nats-Msg-Id`, and read back
 through the consumer `http-results` with an ack for each message, or in order without a durable
 (nats-py's `ordered_consumer`, undecoded; `bus.read`, decoded). The peers: raw nats-py, the async
@@ -146,6 +146,7 @@ import subject
 import tracing
 import workers
 import workloads
+from batch import PAYLOAD_BYTES
 
 from smith_sdk import SmithError
 
@@ -299,7 +300,8 @@ def main() -> int:
     facts = machine.facts()
     report.show(figures, facts, quick=options.quick)
     if options.json is not None:
-        flat = {**figures.flat, **{f"machine.{name}": value for name, value in facts.items()}, "quick": options.quick}
+        machines = {f"machine.{name}": value for name, value in facts.items()}
+        flat = {**figures.flat, **machines, "payload.bytes": PAYLOAD_BYTES, "quick": options.quick}
         options.json.write_text(json.dumps(flat, indent=2) + "\n")
     return 0
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 import others
-from batch import CONSUMER, STREAM, Batch
+from batch import CONSUMER, PAYLOAD_BYTES, STREAM, Batch
 from harness import AHEAD, WINDOW, Peer, Rates, check, connections, fresh_server, rates
 from nats.aio.client import Client
 from tables import CALLS, PEERS, TITLES, Flat, Rows, table
@@ -197,6 +197,7 @@ def show(flat: Flat) -> None:
             )
     if not rows:
         return
-    table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async", "CPU us each"), rows)
+    title = f"Throughput, payloads of {PAYLOAD_BYTES} bytes"
+    table(title, ("work", "who", "messages/s", "x nats-py", "x async", "CPU us each"), rows)
     for package in sorted({package for peer, package in others.PACKAGES.items() if not others.installed(peer)}):
         print(f"{package} is not installed and not in the table: the dependency group `bench` has it, where this Python can.")

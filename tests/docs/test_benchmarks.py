@@ -57,6 +57,36 @@ def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dic
     assert "Typed subjects" in printed
 
 
+def test_the_size_of_a_payload_is_what_the_pages_say(two_parts: tuple[str, dict[str, Any]]) -> None:
+    _, figures = two_parts
+    size = f"payload of {figures['payload.bytes']} bytes"
+    for page in (BENCHMARKS / "run.py", BENCHMARKS.parent / "docs" / "benchmarks.md"):
+        assert size in " ".join(page.read_text().split()), f"{page.name} says another size, not {size!r}"
+
+
+@pytest.mark.chaos  # nine processes and three servers
+def test_the_pipeline_loses_nothing_and_its_load_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "pipeline", "--only", "load", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    for kind in ("", "trusted."):
+        assert figures[f"pipeline.{kind}intents"] == 400
+        assert figures[f"pipeline.{kind}lost"] == 0
+        assert figures[f"pipeline.{kind}intents_per_s"] > 0
+        costs = [figures[f"pipeline.{kind}cpu_us.{name}"] for name in ("publisher", "admission", "executor", "reader", "server")]
+        assert min(costs) > 0
+        assert figures[f"pipeline.{kind}one_core_each_per_s"] == pytest.approx(1e6 / max(costs[:4]), rel=0.01)
+    for name in ("publisher", "admission", "executor"):  # signing and verifying are on the clock
+        assert figures[f"pipeline.trusted.cpu_us.{name}"] > figures[f"pipeline.cpu_us.{name}"]
+    for level in (10, 50, 80):
+        assert figures[f"load.{level}.rate"] == pytest.approx(figures["load.max_intents_per_s"] * level / 100, rel=0.01)
+        assert 0 < figures[f"load.{level}.p50_ms"] <= figures[f"load.{level}.p99_ms"] <= figures[f"load.{level}.p999_ms"]
+        # Counted from the scheduled time, a latency has the publisher's delay in it.
+        assert figures[f"load.{level}.p50_ms"] > figures[f"load.{level}.late_p50_ms"] >= 0
+    assert "CPU us of each for an intent" in done.stdout
+
+
 @pytest.mark.chaos  # fifteen processes and four servers
 def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
