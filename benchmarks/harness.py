@@ -31,10 +31,17 @@ class Round(NamedTuple):
     cpu_us: float
 
 
+class Used(NamedTuple):
+    """What a peer in a process of its own has measured itself."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 Rates = dict[str, list[Round]]
 """The rounds of each peer."""
-Peer = Callable[[Batch], Awaitable[None]]
-"""Does the work on one batch; returns when it is done."""
+Peer = Callable[[Batch], Awaitable[Used | None]]
+"""Does the work on one batch; returns when it is done. The harness measures what returns None."""
 
 
 class Ack(Protocol):
@@ -151,10 +158,10 @@ async def rates(
             gc.freeze()
             started, used = time.perf_counter(), time.process_time()
             async with asyncio.timeout(LONGEST):
-                await peer(batch)
+                own = await peer(batch)
             if acking:
                 await server.all_acked()
-            took, used = time.perf_counter() - started, time.process_time() - used
+            took, used = own or (time.perf_counter() - started, time.process_time() - used)
             gc.unfreeze()
             if (there := await server.stored()) != len(batch):
                 raise RuntimeError(f"{name}: {there} messages in the stream, not {len(batch)}")

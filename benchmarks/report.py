@@ -17,6 +17,7 @@ import latency
 import load
 import loops
 import memory
+import natives
 import once
 import others
 import pipeline
@@ -49,6 +50,9 @@ class Figures:
                 self.flat[f"{key}.ratio_to_async"] = _ratio(rounds, rates["async"])
             if peer in others.PACKAGES:
                 self.flat[f"{work}.async.ratio_to_{peer}"] = _ratio(rates["async"], rounds)
+            if peer in natives.PEERS:
+                cpu = {name: [one.cpu_us for one in measured[name]] for name in ("async", peer)}
+                self.flat[f"{work}.async.cpu_to_{peer}"] = _ratio(cpu["async"], cpu[peer])
 
     def add(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():

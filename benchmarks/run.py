@@ -1,6 +1,6 @@
 """smith-sdk beside other clients: the same work, side by side, in one run.
 
-Usage: `python benchmarks/run.py [--quick] [--only PART] [--json FILE]`.
+Usage: `python benchmarks/run.py [--quick] [--only PART] [--native] [--json FILE]`.
 
 The work: a typed JSON payload of 323 bytes (an IntentResult), published to the stream
 ATOMS_RESULTS (file storage, dev profile) on its own subject with a `Nats-Msg-Id`, and read back
@@ -48,6 +48,13 @@ Where ours does less: FastStream is a framework. It runs a handler for each mess
 fetch at the same time, and acknowledges what they have handled; our loop takes one message after
 the other and acknowledges it itself. With a list FastStream runs one handler for 500 messages,
 which are acknowledged or refused as one.
+
+Limits (`--native`): nats.go and async-nats, each in a process of its own with a connection of its
+own and the same rounds; they measure their own time and the processor time of all their threads,
+and are handed finished bytes, as nats-py is. Both on their own fast path: `PublishMsgAsync` with a
+window of 4,000 and `Messages` with 500 in nats.go; `send_publish` with as many acks outstanding and
+a stream of batches of 500 in async-nats, once on tokio's default runtime and once on one thread,
+which takes less processor time.
 
 Latency: single messages at an even rate through `submit` into a `Worker`, from before the call to
 the first line of the handler, payload decoded; publisher and worker have a connection each and
@@ -123,7 +130,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,6 +144,7 @@ import load
 import loops
 import machine
 import memory
+import natives
 import once
 import pipeline
 import report
@@ -153,11 +161,11 @@ from smith_sdk import SmithError
 Part = Callable[[report.Figures, bool], None]
 
 
-def rates(work: str, figures: report.Figures, quick: bool) -> None:
+def rates(work: str, figures: report.Figures, quick: bool, programs: Mapping[str, Path] | None = None) -> None:
     rounds = 3 if quick else 5
     count = (500 if quick else 2_000) if work == "publish" else (2_000 if quick else 20_000)
     report.progress(f"{work}: {rounds} rounds of {count:,} messages each")
-    figures.add_rates(work, asyncio.run(workloads.measure(work, rounds, count)))
+    figures.add_rates(work, asyncio.run(workloads.measure(work, rounds, count, programs=programs)))
 
 
 def working(figures: report.Figures, quick: bool) -> None:
@@ -287,11 +295,18 @@ def main() -> int:
     parser.add_argument(
         "--only", metavar="PART", choices=PARTS, action="append", help=f"one of {', '.join(PARTS)}; may be repeated"
     )
+    parser.add_argument(
+        "--native", action="store_true", help="nats.go and async-nats, too, as limits; builds them with go and cargo"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: to see that it runs, not to compare")
     options = parser.parse_args()
     figures = report.Figures()
+    parts = dict(PARTS)
+    if options.native:
+        programs = natives.build()
+        parts |= {work: partial(rates, work, programs=programs) for work in natives.WORK}
     try:
-        for name, part in PARTS.items():
+        for name, part in parts.items():
             if options.only is None or name in options.only:
                 part(figures, options.quick)
     except SmithError as error:

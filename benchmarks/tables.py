@@ -12,6 +12,9 @@ PEERS = {
     "faststream_batch": "FastStream, a list of 500",
     "async": "async face",
     "blocking": "blocking face",
+    "go": "nats.go (limit)",
+    "rust": "async-nats (limit)",
+    "rust_one_thread": "async-nats, one thread (limit)",
 }
 TITLES = {
     "publish_many": "publish_many",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 
+import natives
 import others
 from batch import CONSUMER, PAYLOAD_BYTES, STREAM, Batch
 from harness import AHEAD, WINDOW, Peer, Rates, check, connections, fresh_server, rates
@@ -14,10 +17,17 @@ from tables import CALLS, PEERS, TITLES, Flat, Rows, table
 from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
 
 
-async def measure(work: str, rounds: int, count: int, only: Collection[str] | None = None) -> Rates:
-    """The rates of one workload, of every peer, or `only` of those named."""
-    async with fresh_server() as server, connections(server) as ours, others.peers(work, server.url) as installed:
-        peers = {**WORK[work](*ours), **installed}
+async def measure(
+    work: str, rounds: int, count: int, only: Collection[str] | None = None, programs: Mapping[str, Path] | None = None
+) -> Rates:
+    """The rates of one workload, of every peer, or `only` of those named; `programs` are the native
+    peers."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(fresh_server())
+        ours = await stack.enter_async_context(connections(server))
+        installed = await stack.enter_async_context(others.peers(work, server.url))
+        built = await stack.enter_async_context(natives.peers(work, server.url, programs or {}))
+        peers = {**WORK[work](*ours), **installed, **built}
         chosen = {name: peer for name, peer in peers.items() if only is None or name in only}
         return await rates(server, chosen, rounds, count, reading=work in ("consume", "read"), acking=work == "consume")
 
