@@ -421,6 +421,15 @@ class Connection:
         link = self._reconnector.link
         return self._hold(subject, data, reply, block) if link is None else link.send(subject, data, reply, block, at_once)
 
+    def send_now(self, subject: str, data: bytes, reply: str, block: bytes = b"", at_once: bool = False) -> bool:
+        """`send` without a coroutine. False, and nothing is sent, where it would have to wait:
+        there is no link, or too much is unsent."""
+        link = self._reconnector.link
+        if link is None or link.is_full:
+            return False
+        link.send_now(subject, data, reply, block, at_once)
+        return True
+
     async def _hold(self, subject: str, data: bytes, reply: str, block: bytes = b"") -> None:
         self._require_open()
         if self._held_bytes + len(data) > _MAX_HELD:

@@ -170,6 +170,12 @@ class Link(Client):
             await self.withdraw(sid)
 
     async def send(self, subject: str, data: bytes, reply: str, block: bytes, at_once: bool) -> None:
+        """`send_now`, and wait for room while the link is full."""
+        self.send_now(subject, data, reply, block, at_once)
+        if self.is_full:
+            await self._wait_for_room()
+
+    def send_now(self, subject: str, data: bytes, reply: str, block: bytes, at_once: bool) -> None:
         """Publish without further checks; `block` is the header block as it is on the wire.
 
         With `at_once` it is written now if the socket has room, not when nats-py's flusher has its
@@ -179,11 +185,25 @@ class Link(Client):
             raise LinkClosed("the link is over")
         if len(data) + len(block) > self._max_payload:
             raise MessageTooLarge(f"{len(data) + len(block)} bytes exceed max_payload, {self._max_payload}")
-        await self._send_command(hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data))
+        command = hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data)
+        self._pending.append(command)
+        self._pending_data_size += len(command)
         if at_once and self._has_room:
             self._write()
         elif self._flush_queue is not None and self._flush_queue.empty():
-            await self._flush_pending()
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is unsent that publishers have to wait."""
+        return self._pending_data_size > self._max_pending_size
+
+    async def _wait_for_room(self) -> None:
+        # nats-py waits for room here as well, but cannot be cancelled meanwhile.
+        if self.is_connected and self._flush_queue is not None:
+            written = asyncio.get_running_loop().create_future()
+            self._flush_queue.put_nowait(written)
+            await asyncio.wait((written,), timeout=_FLUSH_TIMEOUT)
 
     # ---- what the parser calls
 
@@ -242,16 +262,13 @@ class Link(Client):
         log.debug("%s: %s", self.server.url, text, extra=LogFields(server=self.server.url))
 
     async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
-        # nats-py waits for room here as well, but cannot be cancelled meanwhile.
         if priority:
             self._pending.insert(0, cmd)
         else:
             self._pending.append(cmd)
         self._pending_data_size += len(cmd)
-        if self._pending_data_size > self._max_pending_size and self.is_connected and self._flush_queue is not None:
-            written = asyncio.get_running_loop().create_future()
-            self._flush_queue.put_nowait(written)
-            await asyncio.wait((written,), timeout=_FLUSH_TIMEOUT)
+        if self.is_full:
+            await self._wait_for_room()
 
     async def _flusher(self) -> None:
         # nats-py's leaves the joining to asyncio's `writelines`, which applies no back pressure

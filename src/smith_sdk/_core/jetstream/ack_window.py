@@ -186,38 +186,81 @@ class AckWindow(Listener):
         of the connected server and of the stream), `PublishUnconfirmed` if there was no room in
         time, `BusClosed`.
         """
+        future = self.submit_now(request, tally)
+        if future is None:
+            future = await self._submit_in_turn(request, tally)
+        if not self._tokens % _YIELD_EVERY:
+            try:
+                await asyncio.sleep(0)
+            except BaseException:  # the caller does not get the future
+                future.cancel()
+                raise
+        return future
+
+    def submit_now(self, request: PublishRequest, tally: Tally | None = None) -> asyncio.Future[PubAck] | None:
+        """`submit` without a coroutine; None, and nothing is sent, where it would have to wait.
+
+        Raises as it does. It never lets the event loop run, which sends what is written and reads
+        acks: callers that send many in a row have to, now and then.
+        """
+        now = time.monotonic()
+        entry = self._new_entry(request, tally, now)
+        if self._is_crowded(entry.size):
+            return None
+        self._tokens = token = self._tokens + 1
+        if self._connected:
+            self._count_sending(entry, now)
+            try:
+                alone = not self._pending  # as in Nagle's algorithm (RFC 896): others are sent together
+                if not self._connection.send_now(request.subject, request.data, f"{self._prefix}{token}", entry.block, alone):
+                    return None
+            except Exception as error:
+                self._admit(token, entry)
+                self._on_send_error(token, entry, self._connection.meaning(error, request.subject))
+                return entry.future
+        self._admit(token, entry)
+        return entry.future
+
+    async def _submit_in_turn(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
+        entry = self._new_entry(request, tally, time.monotonic())
+        if self._is_crowded(entry.size):
+            await self._wait_for_room(request, entry.size, entry.deadline)
+        self._tokens = token = self._tokens + 1
+        self._admit(token, entry)
+        try:
+            await self._send(token, entry, time.monotonic())
+        except BaseException:  # the caller does not get the future
+            entry.future.cancel()
+            raise
+        return entry.future
+
+    def _new_entry(self, request: PublishRequest, tally: Tally | None, now: float) -> _Pending:
         if self._closed is not None:
             raise copy(self._closed)
-        if self._inbox_refusal is not None:
-            raise copy(self._inbox_refusal)
+        if self._subscription is not None and self._subscription.refusal is not None:
+            raise copy(self._subscription.refusal)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise wrong_loop_error()
         block = write_headers(request.msg_id, request.headers)
         size = len(request.data) + len(block)
-        now = time.monotonic()
-        deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
         if size > self._always_fits or size > self._max_payload:
             self._require_fit(request, size)
-        if self._waiters or self._granted or len(self._pending) >= self.max_messages or self._bytes + size > self.max_bytes:
-            await self._wait_for_room(request, size, deadline)
-            now = time.monotonic()
-        self._tokens = token = self._tokens + 1
-        future: asyncio.Future[PubAck] = loop.create_future()
-        entry = self._pending[token] = _Pending(request, block, size, deadline, future, tally)
-        self._bytes += size
-        if deadline < self._due:
-            self._due = deadline
+        deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
+        return _Pending(request, block, size, deadline, loop.create_future(), tally)
+
+    def _is_crowded(self, size: int) -> bool:
+        return bool(
+            self._waiters or self._granted or len(self._pending) >= self.max_messages or self._bytes + size > self.max_bytes
+        )
+
+    def _admit(self, token: int, entry: _Pending) -> None:
+        self._pending[token] = entry
+        self._bytes += entry.size
+        if entry.deadline < self._due:
+            self._due = entry.deadline
         if self._timer is None:
-            self._timer = loop.call_later(_TICK, self._tick)
-        try:
-            await self._send(token, entry, now)
-            if not token % _YIELD_EVERY:
-                await asyncio.sleep(0)
-        except BaseException:  # the caller does not get the future
-            future.cancel()
-            raise
-        return future
+            self._timer = entry.future.get_loop().call_later(_TICK, self._tick)
 
     def _require_fit(self, request: PublishRequest, size: int) -> None:
         limit = self._max_sizes.get(request.stream, inf)
@@ -298,9 +341,7 @@ class AckWindow(Listener):
 
     # ---- sending
 
-    async def _send(self, token: int, entry: _Pending, now: float) -> None:
-        if not self._connected:
-            return  # on_reconnect sends it
+    def _count_sending(self, entry: _Pending, now: float) -> None:
         request = entry.request
         entry.attempts = attempts = entry.attempts + 1
         entry.may_be_stored, entry.refused = True, False
@@ -310,6 +351,12 @@ class AckWindow(Listener):
         entry.resend_at = resend_at if resend_at < entry.retry_until else inf
         if resend_at < self._due:
             self._due = resend_at
+
+    async def _send(self, token: int, entry: _Pending, now: float) -> None:
+        if not self._connected:
+            return  # on_reconnect sends it
+        self._count_sending(entry, now)
+        request = entry.request
         try:
             alone = len(self._pending) == 1  # as in Nagle's algorithm (RFC 896): others are sent together
             await self._connection.send(request.subject, request.data, f"{self._prefix}{token}", entry.block, alone)

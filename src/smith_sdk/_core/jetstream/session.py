@@ -324,6 +324,18 @@ class Session:
             return self.submit(request, guarded=True)
         return self._submit_guarded(request)
 
+    def submit_now(self, request: PublishRequest, *, guarded: bool = False) -> asyncio.Future[PubAck] | None:
+        """`submit` without a coroutine; None, and nothing is sent, where it would have to wait or
+        ask, or has observers. See `AckWindow.submit_now`."""
+        stream, tally = request.stream, None
+        if self.events.observers or stream in self._missing.streams:
+            return None
+        if guarded and self.circuits is not None and (tally := self.circuits.closed.get(stream)) is None:
+            return None
+        if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
+            return None
+        return self.window.submit_now(request, tally)
+
     def _submit(self, request: PublishRequest, tally: Tally | None = None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
