@@ -76,7 +76,7 @@ def _takeovers(flat: Flat) -> None:
 
 SECTIONS: tuple[tuple[str, Callable[[Flat], None]], ...] = (
     ("worker.loop.ratio", workers.show),
-    ("admission.plain.ratio", gate.show),
+    ("admission.async.per_publish", gate.show),
     ("pipeline.intents", pipeline.show),
     ("load.max_intents_per_s", load.show),
     ("breaker.refused.us", circuits.show),

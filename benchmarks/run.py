@@ -81,10 +81,11 @@ other is killed and replaced, or stopped for twice the pin timeout (3 s). A take
 fault to the next new effect of a shard that had work. natsio-pcgroups handles one message of
 a partition at a time; ours one of a key, with 4 slots in each process: 16 of both.
 
-Admission: the same signed intents wait in the raw stream and are let through by a gate with 64
-slots and a policy that allows everything: with nothing verified, with signatures, and with
-signatures and replay protection (one more confirmed write for each intent). The clock stops when
-the raw stream is empty.
+Admission: intents wait in the raw stream and are let through by a gate with 64 slots and a policy
+that allows everything. First with each kind of policy: the processor time of an intent, as a
+multiple of that of a publish_many message in the same round. Then signed ones, with nothing
+verified, with signatures, and with signatures and replay protection (one more confirmed write for
+each intent). The clock stops when the last of them is acknowledged.
 
 Pipeline: a publisher, an admission whose policy allows everything, an executor whose handler only
 returns a result (64 slots each), and a reader that acknowledges the results, each a process of its
