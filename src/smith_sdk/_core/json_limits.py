@@ -21,6 +21,8 @@ _STRUCTURE: Final = bytes(set(_ALL) - set(b'[]{},"'))
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
 """Into and out of a level, as signed bytes."""
+_SHORT: Final = 16 * 1024
+"""Bytes up to which all brackets and commas are counted first, also those in strings."""
 _ROUNDS: Final = 6
 _STRING: Final = re.compile(b'"[^"]*"')
 _QUOTE: Final = ord('"')
@@ -38,6 +40,10 @@ def unchecked_sizes(max_items: int, max_depth: int) -> tuple[int, int]:
 
 def excess(cls: Any, data: bytes, max_items: int, max_depth: int) -> str | None:
     """What `data`, the JSON of a `cls`, has more of than the limits allow; None if nothing."""
+    if len(data) <= _SHORT:  # counting every bracket and comma takes 1 us, looking which are in strings 40
+        levels, items = _counts(data)
+        if levels <= max_depth and items <= max_items:
+            return None
     levels, items = _bounds(cls, data)
     if levels <= max_depth and items <= max_items:
         return None
