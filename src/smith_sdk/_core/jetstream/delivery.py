@@ -32,7 +32,7 @@ _LARGEST: Final = 2**64 - 1
 _NUMBER: Final = r"\.[0-9]{1,19}+"
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """The facts in an ack subject.
 
     `num_delivered` counts from 1; `timestamp` is nanoseconds since 1970.
@@ -55,19 +55,14 @@ def parse(ack_subject: str) -> Delivery | None:
     fields = tokens[2:9] if len(tokens) == _SHORT else tokens[4:11]
     if len(fields) != _FIELDS:
         return None
-    numbers = [int(one) for one in fields[2:] if len(one) <= _MAX_DIGITS and one.isascii() and one.isdecimal()]
-    if len(numbers) != _FIELDS - 2 or max(numbers) > _LARGEST:
+    stream, consumer, *numbers = fields
+    digits = "".join(numbers)  # checked at once: this is for every message
+    if not (digits.isascii() and digits.isdecimal() and all(numbers)) or max(map(len, numbers)) > _MAX_DIGITS:
         return None
-    delivered, stream_seq, consumer_seq, time, pending = numbers
-    return Delivery(
-        stream=fields[0],
-        consumer=fields[1],
-        num_delivered=delivered,
-        stream_seq=stream_seq,
-        consumer_seq=consumer_seq,
-        timestamp=time,
-        num_pending=pending,
-    )
+    delivered, stream_seq, consumer_seq, time, pending = map(int, numbers)
+    if max(delivered, stream_seq, consumer_seq, time, pending) > _LARGEST:
+        return None
+    return Delivery(stream, consumer, delivered, stream_seq, consumer_seq, time, pending)
 
 
 def consumer_of(ack_subject: str) -> tuple[str, str] | None:
