@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 from smith_sdk.embedded import find_nats_server
@@ -24,7 +23,11 @@ def facts() -> dict[str, str | int]:
         "nats_server": said.split("v")[-1].strip(),
         "smith_sdk": version("smith-sdk"),
         "nats_py": version("nats-py"),
-        **{name: version(name) for name in ("natsio", "faststream", "uvloop") if find_spec(name) is not None},
+        **{
+            name.replace("-", "_"): version(name)
+            for name in ("natsio", "natsio-jetstream-batch", "faststream", "uvloop")
+            if list(distributions(name=name))
+        },
     }
 
 

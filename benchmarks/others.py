@@ -1,4 +1,4 @@
-"""natsio and FastStream as peers, each on its own fast path.
+"""natsio, its extension for batches and FastStream as peers, each on its own fast path.
 
 Dependency group `bench`; each is left out where it is not installed.
 """
@@ -11,19 +11,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
+from importlib.metadata import distributions
 
 from batch import CONSUMER, STREAM, Batch
 from harness import AHEAD, WINDOW, Peer, check
 
-PACKAGES = {"natsio": "natsio", "faststream": "faststream", "faststream_batch": "faststream"}
-"""The package that a peer is made of."""
+PACKAGES = {
+    "natsio": "natsio",
+    "natsio_fast": "natsio-jetstream-batch",
+    "faststream": "faststream",
+    "faststream_batch": "faststream",
+}
+"""The distribution that a peer is made of."""
 
 Made = Callable[[str], AbstractAsyncContextManager[Peer]]
 
 
 def installed(peer: str) -> bool:
-    return find_spec(PACKAGES[peer]) is not None
+    return bool(list(distributions(name=PACKAGES[peer])))
 
 
 @asynccontextmanager
@@ -83,6 +88,32 @@ async def natsio_consume(url: str) -> AsyncIterator[Peer]:
                         break
 
         yield peer
+
+
+def natsio_fast(*, ids: bool) -> Made:
+    """Fast ingest, with a message id in a header or without. The stream has to allow it."""
+
+    @asynccontextmanager
+    async def made(url: str) -> AsyncIterator[Peer]:
+        import natsio
+        from natsio.jetstream_batch import FlowControl, fast_publisher
+
+        async with await natsio.connect(url) as client:
+            js = client.jetstream()
+
+            async def peer(batch: Batch) -> None:
+                *others, (last, data, last_id) = batch.wires
+                # Of 100, 500 and 1,000 messages an ack, this was the fastest.
+                async with fast_publisher(js, flow_control=FlowControl(flow=500)) as ingest:
+                    for where, body, msg_id in others:
+                        await ingest.add(where, body, headers={"Nats-Msg-Id": msg_id} if ids else None)
+                    ack = await ingest.commit(last, data, headers={"Nats-Msg-Id": last_id} if ids else None)
+                if ack.size != len(batch):
+                    raise RuntimeError(f"{ack.size} of {len(batch)} messages were acknowledged")
+
+            yield peer
+
+    return made
 
 
 # ---- FastStream
@@ -153,6 +184,8 @@ WORK: dict[str, dict[str, Made]] = {
     "publish_many": {"natsio": natsio_publish_async},
     "submit": {"natsio": natsio_publish_async},
     "publish": {"natsio": natsio_publish},
+    "bulk_without_ids": {"natsio_fast": natsio_fast(ids=False)},
+    "bulk_with_ids": {"natsio_fast": natsio_fast(ids=True)},
     "consume": {
         "natsio": natsio_consume,
         "faststream": faststream(batch_mode=False),
