@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats
 from harness import Server
@@ -44,6 +44,17 @@ async def costs(count: int) -> dict[str, float]:
             await pipeline.flood(min(count, WARM_UP))
             found |= {f"pipeline.{kind}{name}": value for name, value in (await pipeline.flood(count)).items()}
     return found
+
+
+class Paced(NamedTuple):
+    """Seconds from the scheduled time of each intent, in the order of the schedule."""
+
+    late: list[float]
+    """To the publisher's call."""
+    handler: list[float]
+    """To the first line of the executor's handler."""
+    result: list[float]
+    """To its result at the reader."""
 
 
 class Pipeline:
@@ -102,21 +113,22 @@ class Pipeline:
             "duplicates": read.total() - len(read),
         }
 
-    async def pace(self, rate: float, seconds: float, seed: int) -> tuple[list[float], list[float]]:
-        """Seconds from the scheduled time of each intent to its handler, and by how many the
-        publisher called late; both in the order of the schedule."""
+    async def pace(self, rate: float, seconds: float, seed: int) -> Paced:
+        """Intents at so many a second, at times that wait for nothing."""
         await self._empty()
         count = (await self.ask("publisher", "pace", rate=rate, seconds=seconds, seed=seed))["count"]
         await self.ask("reader", "until", count=count)
         await self.settled()
         reports = await self.ask_all("report")
-        handled: dict[str, float] = {}
-        for key, at in reports["executor"]["records"]:
-            handled.setdefault(key, at)  # a redelivery does not count: the first handler has begun
         sent = reports["publisher"]["records"]
-        if missing := [key for key, _, _ in sent if key not in handled]:
-            raise RuntimeError(f"{len(missing)} of {count} intents reached no handler")
-        return [handled[key] - scheduled for key, scheduled, _ in sent], [called - scheduled for _, scheduled, called in sent]
+        handled, read = (_first(reports[role]["records"]) for role in ("executor", "reader"))
+        if missing := [key for key, _, _ in sent if key not in handled or key not in read]:
+            raise RuntimeError(f"{len(missing)} of {count} intents reached no handler, or have no result")
+        return Paced(
+            late=[called - scheduled for _, scheduled, called in sent],
+            handler=[handled[key] - scheduled for key, scheduled, _ in sent],
+            result=[read[key] - scheduled for key, scheduled, _ in sent],
+        )
 
     async def settled(self) -> None:
         """Return once every message is acknowledged, at each step."""
@@ -161,6 +173,14 @@ async def started(*, trusted: bool) -> AsyncIterator[Pipeline]:
         for role in ROLES:
             await pipeline.answer(role)
         yield pipeline
+
+
+def _first(records: list[tuple[str, float]]) -> dict[str, float]:
+    """The first time of each id: a redelivery does not count."""
+    found: dict[str, float] = {}
+    for key, at in records:
+        found.setdefault(key, at)
+    return found
 
 
 def show(flat: Flat) -> None:

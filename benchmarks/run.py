@@ -97,9 +97,9 @@ derived from the busiest process, the server apart, which uses several cores.
 
 Load: the same processes without `Trust`, flooded, and then at 10, 50 and 80 % of that rate for 10 s
 each, in an open loop: the times are fixed beforehand, with gaps as of independent callers
-(exponentially distributed), and latency is from there to the first line of the executor's handler.
-So what the publisher is late by counts, and is reported: all processes and the server share the
-cores. The first tenth of each is not counted.
+(exponentially distributed), and latency is from there to the first line of the executor's handler,
+and to the reader's. So what the publisher is late by counts, and is reported: all processes and the
+server share the cores. The first tenth of each is not counted.
 
 Breaker: two buses of the async face, one with the default circuits around publishing and one
 without, take turns on one server; a ratio is default / without, within a round. And one call
