@@ -155,7 +155,7 @@ async def test_a_limit_that_is_lowered_later_is_known_without_another_connection
         link = bus._connection.link
         assert link is not None
         assert bus._connection.max_payload == 100_000
-        await link.on_info({"max_payload": 500})
+        link.on_info({"max_payload": 500})
         event = replace(health("s"), detail={"text": "x" * 1000})
         with pytest.raises(PayloadTooLarge, match="500"):
             await bus.publish(subjects.events.health(service=Service("s")), event)

@@ -280,34 +280,33 @@ async def test_frames_in_pieces_are_one_stream() -> None:
     peer.reader.feed_data(b"\x80\x05O {}\r\x82\x7e\x00\x04\nPIN\x82\x02G\r")
     assert await transport.readline() == b"INFO {}\r\n"
     assert peer.received == [(Opcode.PONG, b"p")]
-    assert await transport.read(1) == b"PING\r"
-    peer.reader.feed_data(b"\x88\x02\x03\xe8")
-    assert await transport.read(1) == b""
-    assert transport.at_eof()
+    assert transport.unwrap(b"") == b"PING\r"
+    transport.require_open()
+    assert transport.unwrap(b"\x88\x02\x03\xe8") == b""
+    with pytest.raises(WebSocketError, match="closed the websocket"):
+        transport.require_open()
     assert peer.received == [(Opcode.CLOSE, b"\x03\xe8")]
     transport.write(b"PUB")  # not allowed after a CLOSE
     assert peer.received == []
 
 
-async def test_what_was_not_read_is_known_and_can_still_be_read() -> None:
+async def test_what_was_not_read_is_known() -> None:
     peer = Peer()
     transport = peer.transport
     peer.reader.feed_data(b"\x82\x03MSG\x82\x06-ERR")  # the second is not whole
     assert transport.unread() == transport.unread() == b"MSG"
-    assert await transport.read(1) == b"MSG"
+    assert transport.unwrap(b"") == b"MSG"
     peer.reader.feed_data(b" x\x88\x00")
     peer.reader.set_exception(ConnectionResetError())
     assert transport.unread() == b"-ERR x"
-    assert await transport.read(1) == b"-ERR x"
-    assert await transport.read(1) == b""
+    assert transport.unwrap(b"") == b"-ERR x"
 
 
 async def test_what_arrives_before_a_frame_that_is_not_valid_is_read() -> None:
     peer = Peer()
-    peer.reader.feed_data(b"\x82\x03MSG\x8b\x00")
-    assert await peer.transport.read(1) == b"MSG"
+    assert peer.transport.unwrap(b"\x82\x03MSG\x8b\x00") == b"MSG"
     with pytest.raises(WebSocketError, match="invalid opcode"):
-        await peer.transport.read(1)
+        peer.transport.require_open()
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_001])
@@ -318,8 +317,7 @@ async def test_payloads_of_every_length_pass_both_ways(size: int) -> None:
     assert peer.received == [(Opcode.BINARY, payload)]
     peer.server.send_binary(payload)
     peer.server.send_binary(b"end\n")
-    peer.reader.feed_data(b"".join(peer.server.data_to_send()))
-    assert await peer.transport.read(1) == payload + b"end\n"
+    assert peer.transport.unwrap(b"".join(peer.server.data_to_send())) == payload + b"end\n"
 
 
 # ---- the package

@@ -13,11 +13,11 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import nats.errors
 from nats.aio.client import Client
-from nats.protocol.command import hpub_cmd, pub_cmd, sub_cmd, unsub_cmd
+from nats.protocol.command import sub_cmd, unsub_cmd
 
 from ...errors import WebSocketNotInstalled
 from ...options import Auth
@@ -28,6 +28,7 @@ from .link_failures import LinkClosed, MessageTooLarge, failure, read_refusal
 from .parser import Parser, RawMessage
 from .reasons import PERMISSIONS, explained, refused, said_by, said_in
 from .server_pool import Server
+from .socket_protocol import SocketProtocol
 from .state import log
 from .tasks import ignore_outcome
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 _FOREVER: Final = 86_400
 _PING: Final = b"PING\r\n"
+_PONG: Final = b"PONG\r\n"
+_CONNECTED: Final = Client.CONNECTED
+_MAX_TOGETHER: Final = 256 * 1024
+"""Bytes that are collected in one turn of the event loop before they are written."""
 _FLUSH_TIMEOUT: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent, so that it does not hang on a
 stalled link."""
@@ -48,29 +53,6 @@ _LONGEST_MISTAKE: Final = 300
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
 Callback = Callable[[RawMessage], None]
-
-
-class _Parser(Parser):
-    """Ends the link on bytes that cannot be parsed.
-
-    nats-py's read loop knows one error for that; any other would end the loop and keep the link.
-    """
-
-    def __init__(self, link: Link) -> None:
-        super().__init__(link)
-        self._end = link.end
-
-    async def parse(self, data: bytes = b"") -> None:
-        try:
-            await super().parse(data)
-        except (nats.errors.Error, OSError):
-            raise
-        except Exception as error:
-            if not isinstance(error, (ValueError, RecursionError)):
-                log.error("a mistake of the SDK in reading what the server has sent", exc_info=error)
-            why = str(error)[:_LONGEST_MISTAKE] or type(error).__name__
-            self._end(f"the server sent bytes that cannot be parsed: {why}")
-            raise nats.errors.ProtocolError from error
 
 
 class Link(Client):
@@ -88,6 +70,7 @@ class Link(Client):
         tls: ssl.SSLContext | None = None,
         tls_first: bool = False,
         on_refused: Callable[[str, str], None],
+        on_lame_duck: Callable[[Link], None],
     ) -> None:
         self.bad_greeting = ""
         """Why the server's first INFO is not valid."""
@@ -110,9 +93,16 @@ class Link(Client):
         self.subscriptions: dict[int, Callback] = {}
         """The callback of each subscription, by its sid."""
         self._last_sid = 0
-        self._ps: Any = _Parser(self)  # nats-py declares a parser of its own
+        self._parser = Parser(self)
+        self._loop = asyncio.get_running_loop()
+        self._is_stalled = False
+        """Whether the socket has more to send than it should be given."""
+        self._is_flush_due = False
+        """Whether what is pending will be written in the next turn of the event loop."""
+        self._waiting_for_room: list[asyncio.Future[None]] = []
         self._tls = tls
         self._on_refused = on_refused
+        self._on_lame_duck = on_lame_duck
         self._pings: deque[asyncio.Future[None]] = deque()
         """One for each PING that was sent and not answered, in order."""
         self.has_left = False
@@ -148,8 +138,7 @@ class Link(Client):
             raise LinkClosed("the link is over")
         self._last_sid = sid = self._last_sid + 1
         self.subscriptions[sid] = callback
-        await self._send_command(sub_cmd(subject, queue, sid))
-        await self._flush_pending()
+        self._put(sub_cmd(subject, queue, sid))
         return sid
 
     async def withdraw(self, sid: int) -> None:
@@ -158,8 +147,7 @@ class Link(Client):
         nats-py's own `drain` may ask for the server's answer before it has sent the UNSUB.
         """
         if self.is_connected:
-            await self._send_command(unsub_cmd(sid, 0))
-            await self._flush_pending()
+            self._put(unsub_cmd(sid, 0))
 
     async def unsubscribe(self, sid: int) -> None:
         """End a subscription; messages on their way are dropped.
@@ -178,20 +166,20 @@ class Link(Client):
     def send_now(self, subject: str, data: bytes, reply: str, block: bytes, at_once: bool) -> None:
         """Publish without further checks; `block` is the header block as it is on the wire.
 
-        With `at_once` it is written now if the socket has room, not when nats-py's flusher has its
-        turn. Raises `LinkClosed`, `MessageTooLarge`.
+        With `at_once` it is written now if the socket has room, otherwise together with all that
+        is sent in this turn of the event loop. Raises `LinkClosed`, `MessageTooLarge`.
         """
-        if not self.is_connected:
+        if self._status != _CONNECTED:
             raise LinkClosed("the link is over")
-        if len(data) + len(block) > self._max_payload:
-            raise MessageTooLarge(f"{len(data) + len(block)} bytes exceed max_payload, {self._max_payload}")
-        command = hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data)
-        self._pending.append(command)
-        self._pending_data_size += len(command)
-        if at_once and self._has_room:
-            self._write()
-        elif self._flush_queue is not None and self._flush_queue.empty():
-            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+        size = len(data) + len(block)
+        if size > self._max_payload:
+            raise MessageTooLarge(f"{size} bytes exceed max_payload, {self._max_payload}")
+        if block:
+            line = f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode()
+            command = b"%b%b%b\r\n" % (line, block, data)
+        else:
+            command = b"%b%b\r\n" % (f"PUB {subject} {reply} {size}\r\n".encode(), data)
+        self._put(command, at_once)
 
     @property
     def is_full(self) -> bool:
@@ -199,27 +187,27 @@ class Link(Client):
         return self._pending_data_size > self._max_pending_size
 
     async def _wait_for_room(self) -> None:
-        # nats-py waits for room here as well, but cannot be cancelled meanwhile.
-        if self.is_connected and self._flush_queue is not None:
-            written = asyncio.get_running_loop().create_future()
-            self._flush_queue.put_nowait(written)
+        # nats-py waits for room as well, but cannot be cancelled meanwhile.
+        if self.is_connected:
+            written: asyncio.Future[None] = self._loop.create_future()
+            self._waiting_for_room.append(written)
             await asyncio.wait((written,), timeout=_FLUSH_TIMEOUT)
 
     # ---- what the parser calls
 
-    def on_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+    def on_message(self, sid: int, message: RawMessage) -> None:
         callback = self.subscriptions.get(sid)
         if callback is None:
             return
         try:
-            callback(RawMessage(_text(subject), _text(reply), data, headers))
+            callback(message)
         except Exception as error:  # one callback's mistake must not end the link of all the others
             log.error("a callback failed: %s", type(error).__name__, exc_info=error, extra=self._fields(error))
 
     def _fields(self, error: Exception) -> LogFields:
         return LogFields(server=self.server.url, error_type=type(error).__name__)
 
-    async def on_error(self, text: str) -> None:
+    def on_error(self, text: str) -> None:
         # nats-py would have the subject of a refusal in lower case: that of another call, perhaps.
         if (found := refused(text)) is not None:
             self._on_refused(*found)
@@ -227,7 +215,7 @@ class Link(Client):
             log.error("%s: %s", self.server.url, text[:_LONGEST_REASON], extra=LogFields(server=self.server.url))
         else:
             self.said = text.lower().strip("'")[:_LONGEST_REASON]
-            await self._process_err(text.lower()[:_LONGEST_REASON])
+            self._over(self.said)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -241,13 +229,15 @@ class Link(Client):
         """What the server calls itself."""
         return server_info(self._server_info)
 
-    async def on_info(self, info: dict[str, Any]) -> None:
-        await self._process_info(info)
+    def on_info(self, info: dict[str, Any]) -> None:
+        self._take_info(info)
+        if info.get("ldm"):
+            self._on_lame_duck(self)
 
-    async def on_ping(self) -> None:
-        await self._process_ping()
+    def on_ping(self) -> None:
+        self._put(_PONG)
 
-    async def on_pong(self) -> None:
+    def on_pong(self) -> None:
         if self._pings:
             _resolve(self._pings.popleft())
 
@@ -261,46 +251,27 @@ class Link(Client):
         text = str(error) or type(error).__name__
         log.debug("%s: %s", self.server.url, text, extra=LogFields(server=self.server.url))
 
-    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
-        if priority:
-            self._pending.insert(0, cmd)
-        else:
-            self._pending.append(cmd)
-        self._pending_data_size += len(cmd)
-        if self.is_full:
-            await self._wait_for_room()
+    async def _read_loop(self) -> None:
+        # nats-py's task that reads; from here on the protocol of the socket calls the parser.
+        self._take_over()
+        await asyncio.wait((self.over,))
 
     async def _flusher(self) -> None:
-        # nats-py's leaves the joining to asyncio's `writelines`, which applies no back pressure
-        # before Python 3.12.9 and 3.13.2 (CVE-2024-12254).
-        assert self._flush_queue is not None
-        transport: Any = self._transport
-        while True:
-            flushed = await self._flush_queue.get()
-            try:
-                if self._pending:
-                    self._write()
-                    await transport.drain()
-            except (OSError, RuntimeError) as error:
-                # uvloop raises RuntimeError for a socket that was cut off
-                # Before the future is resolved: without a flusher, a publisher to a link that still
-                # counts as connected would flush by itself.
-                await self._process_op_err(error)
-                return
-            finally:
-                _resolve(flushed)
+        # nats-py's task that writes: here `_put` and `_flush` do.
+        await asyncio.wait((self.over,))
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
-        self._status = Client.CLOSED
-        self.end(str(self._err or "closed by the server"))
+        self._over(str(self._err or "closed by the server"))
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # nats-py would keep a pool of its own, which a link does not use
+        self._take_info(info)
+
+    def _take_info(self, info: dict[str, Any]) -> None:
         if urls := (info.get("connect_urls") or [])[:_MOST_ANNOUNCED]:
             # Shuffled, or all clients of a node that stops would reconnect to the same other one.
             self.cluster = random.sample(urls, len(urls))
         self._account = info.get("remote_account") or self._account  # not in the first INFO
-        # nats-py would keep a pool of its own, which a link does not use
-        await super()._process_info({**info, "connect_urls": []}, initial_connection)
         if (limit := info.get("max_payload")) and limit != self._max_payload:
             self._max_payload = limit
             if self.on_max_payload is not None:
@@ -345,14 +316,9 @@ class Link(Client):
         Cancelled when the link is discarded.
         """
         # nats-py's own `flush` writes its PING before what is buffered, which makes it no barrier.
-        pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pong: asyncio.Future[None] = self._loop.create_future()
         self._pings.append(pong)
-        self._pending.append(_PING)
-        self._pending_data_size += len(_PING)
-        if self._has_room:
-            self._write()
-        elif self._flush_queue is not None:
-            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+        self._put(_PING, at_once=True)
         return pong
 
     def watch(self) -> None:
@@ -409,27 +375,89 @@ class Link(Client):
                 task.cancel()
         self._pings.clear()
         self.subscriptions.clear()
-        queue = self._flush_queue
-        while queue is not None and not queue.empty():
-            _resolve(queue.get_nowait())
+        self._give_room()
         if (transport := self._socket) is not None:
             transport.abort()
 
     # ---- its socket
 
+    def _take_over(self) -> None:
+        """Put a protocol of ours in the place of the stream that nats-py has connected with."""
+        socket: Any = self._socket
+        reader: Any = cast("Any", self._transport)._io_reader
+        socket.set_protocol(SocketProtocol(self))
+        received = bytes(reader._buffer)
+        reader._buffer.clear()
+        socket.resume_reading()  # a stream pauses it
+        self.receive(received)
+        if reader.at_eof() or reader.exception() is not None:
+            self.lost(reader.exception())
+
+    def receive(self, data: bytes) -> None:
+        """Bytes have arrived at the socket."""
+        if self.over.done():
+            return
+        try:
+            if self.server.is_websocket:
+                data = cast("WebSocketTransport", self._transport).unwrap(data)
+            self._parser.parse(data)
+            if self.server.is_websocket:
+                cast("WebSocketTransport", self._transport).require_open()
+        except OSError as error:
+            self.lost(error)
+        except Exception as error:
+            if not isinstance(error, (ValueError, RecursionError)):
+                log.error("a mistake of the SDK in reading what the server has sent", exc_info=error)
+            why = str(error)[:_LONGEST_MISTAKE] or type(error).__name__
+            self._over(f"the server sent bytes that cannot be parsed: {why}")
+
+    def lost(self, error: Exception | None) -> None:
+        """The socket has ended; without an `error` the server has closed it."""
+        error = error or nats.errors.UnexpectedEOF()
+        self._over(str(error) or type(error).__name__)
+
+    def _over(self, why: str) -> None:
+        self._status = Client.CLOSED
+        self.end(why)
+
+    def set_stalled(self, is_stalled: bool) -> None:
+        """Whether the socket has more to send than it should be given."""
+        self._is_stalled = is_stalled
+        if not is_stalled and self._pending:
+            self._write()
+
+    def _put(self, command: bytes, at_once: bool = False) -> None:
+        """Have `command` written: now, or with all that is put in this turn of the event loop."""
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if self._is_stalled:
+            return  # `set_stalled` writes it
+        if at_once or self._pending_data_size > _MAX_TOGETHER:
+            self._write()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        if self._pending and not self._is_stalled:
+            self._write()
+
     def _write(self) -> None:
         transport: Any = self._transport
-        transport.write(b"".join(self._pending))
-        self._pending, self._pending_data_size = [], 0
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether the socket takes more now.
-
-        A socket that was cut off is closed before nats-py notices.
-        """
+        pending, self._pending, self._pending_data_size = self._pending, [], 0
+        self._give_room()
         socket = self._socket
-        return socket is not None and not socket.is_closing() and not socket.get_write_buffer_size()
+        if socket is None or socket.is_closing():
+            return  # cut off; its protocol is called with the reason
+        try:
+            transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for a socket that was cut off
+            self.lost(error)
+
+    def _give_room(self) -> None:
+        while self._waiting_for_room:
+            _resolve(self._waiting_for_room.pop())
 
     @property
     def _socket(self) -> asyncio.WriteTransport | None:
@@ -479,7 +507,7 @@ class LinkOpener:
         Raises `LinkError`, `OptionsError`.
         """
         shown = sign_in(self._auth, server)
-        link = Link(server, tls=self._tls, tls_first=self._tls_first, on_refused=self._on_refused)
+        link = Link(server, tls=self._tls, tls_first=self._tls_first, on_refused=self._on_refused, on_lame_duck=on_lame_duck)
         link._public_nkey = shown.public_key
         link._auth_configured = True
         failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
@@ -489,15 +517,11 @@ class LinkOpener:
                 failed.set_result(error)
             await link.report(error)
 
-        async def on_lame_duck_mode() -> None:
-            on_lame_duck(link)
-
         jwt = shown.jwt
         options: dict[str, Any] = {
             "servers": [_address(server, address)],
             "name": self._name,
             "error_cb": on_error,
-            "lame_duck_mode_cb": on_lame_duck_mode,
             "allow_reconnect": False,
             "connect_timeout": within,
             "ping_interval": _FOREVER,  # the reconnector pings
@@ -552,14 +576,6 @@ def _websocket() -> type[WebSocketTransport]:
 def _resolve(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def _text(subject: bytes) -> str:
-    """A subject as text.
-
-    The server takes any bytes as one; bytes that are not UTF-8 must not end a reader's link.
-    """
-    return subject.decode("utf-8", "backslashreplace")
 
 
 def _cancel(opening: asyncio.Task[None], link: Link) -> None:

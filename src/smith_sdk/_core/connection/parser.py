@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from .greeting import checked_info
 from .headers import read as read_headers
 
-_HAS_HEADERS: Final = {b"MSG": 0, b"HMSG": 1}
+_HAS_HEADERS: Final = {"MSG": 0, "HMSG": 1}
 _MAX_MESSAGE: Final = 65 * 1024 * 1024
 """Bytes of a message with its headers: a server's max_payload is at most 64 MiB."""
 _MAX_LINE: Final = 1024 * 1024
@@ -22,20 +24,19 @@ A server's own limit for other lines is 4 KiB by default.
 """
 
 
-class RawMessage:
+class RawMessage(msgspec.Struct, gc=False):
     """A message as received.
 
     Its headers are parsed at the first access: most messages have some that no reader looks at.
     """
 
-    __slots__ = ("_block", "_headers", "data", "reply", "subject")
+    # gc=False: nothing in it leads back to it.
 
-    def __init__(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
-        self.subject = subject
-        self.reply = reply
-        self.data = data
-        self._block = block
-        self._headers: dict[str, str] | None = None
+    subject: str
+    reply: str
+    data: bytes
+    _block: bytes | None = None
+    _headers: dict[str, str] | None = None
 
     @property
     def headers(self) -> dict[str, str] | None:
@@ -51,39 +52,38 @@ class RawMessage:
 class Receiver(Protocol):
     """Is called with what the parser has read, in order."""
 
-    def on_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None: ...
+    def on_message(self, sid: int, message: RawMessage) -> None: ...
 
-    async def on_error(self, text: str) -> None: ...
+    def on_error(self, text: str) -> None: ...
 
-    async def on_info(self, info: dict[str, Any]) -> None: ...
+    def on_info(self, info: dict[str, Any]) -> None: ...
 
-    async def on_ping(self) -> None: ...
+    def on_ping(self) -> None: ...
 
-    async def on_pong(self) -> None: ...
+    def on_pong(self) -> None: ...
 
 
 class Parser:
-    """Replaces nats-py's own parser, which calls `parse` with pieces of any size, and `reset` for
-    another link.
+    """Takes the bytes of one link in pieces of any size.
 
-    nats-py's splits at everything that Python calls white space. To a server a vertical tab is a
-    character like any other: with one in a subject, anybody with the right to publish could end the
-    links of all readers, or forge a message for another subscription, such as an acknowledgement.
+    nats-py's own splits at everything that Python calls white space. To a server a vertical tab is
+    a character like any other: with one in a subject, anybody with the right to publish could end
+    the links of all readers, or forge a message for another subscription, such as an
+    acknowledgement.
     """
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self.reset()
-
-    def reset(self) -> None:
         self._pieces: list[bytes] = []
         """The beginning of an operation that has not arrived whole."""
         self._missing = 0
         """At least how many more bytes it needs."""
 
-    async def parse(self, data: bytes = b"") -> None:
+    def parse(self, data: bytes) -> None:
         """Call the receiver for every whole operation. Raises `ValueError` for invalid bytes."""
-        data = self._joined(data)
+        if self._pieces:
+            data = self._joined(data)
+        on_message = self._receiver.on_message
         at, size, missing = 0, len(data), 0
         while at < size:
             end = data.find(b"\r\n", at)
@@ -92,11 +92,13 @@ class Parser:
                     raise ValueError(f"a line of more than {_MAX_LINE} bytes")
                 missing = 1
                 break
-            words, begin = data[at:end].split(b" "), end + 2
+            # The server takes any bytes as a subject: those that are not UTF-8 must not end a
+            # reader's link.
+            words, begin = str(data[at:end], "utf-8", "backslashreplace").split(" "), end + 2
             has_headers = _HAS_HEADERS.get(words[0])
             if has_headers is None:
+                self._on_control(data[at:end])
                 at = begin
-                await self._on_control(words)
                 continue
             # MSG <subject> <sid> [reply] <bytes>; HMSG has the bytes of the headers before those of
             # both.
@@ -110,12 +112,12 @@ class Parser:
             if finish + 2 > size:
                 missing = finish + 2 - size
                 break
-            if not data.startswith(b"\r\n", finish):
-                raise ValueError("a message that does not end at its stated size")
             at = finish + 2
-            reply = words[3] if count == 5 else b""
+            if data[finish:at] != b"\r\n":
+                raise ValueError("a message that does not end at its stated size")
+            reply = words[3] if count == 5 else ""
             headers = data[begin:body] if has_headers else None
-            self._receiver.on_message(int(words[2]), words[1], reply, data[body:finish], headers)
+            on_message(int(words[2]), RawMessage(words[1], reply, data[body:finish], headers))
         if missing:
             self._pieces.append(data[at:])
             self._missing = missing
@@ -125,8 +127,6 @@ class Parser:
 
         Pieces are joined once.
         """
-        if not self._pieces:
-            return data
         self._pieces.append(data)
         self._missing -= len(data)
         if self._missing > 0:
@@ -135,15 +135,15 @@ class Parser:
         self._pieces.clear()
         return whole
 
-    async def _on_control(self, words: list[bytes]) -> None:
-        operation = words[0]
+    def _on_control(self, line: bytes) -> None:
+        operation, _, rest = line.partition(b" ")
         if operation == b"PING":
-            await self._receiver.on_ping()
+            self._receiver.on_ping()
         elif operation == b"PONG":
-            await self._receiver.on_pong()
+            self._receiver.on_pong()
         elif operation == b"INFO":
-            await self._receiver.on_info(checked_info(json.loads(b" ".join(words[1:]))))
+            self._receiver.on_info(checked_info(json.loads(rest)))
         elif operation == b"-ERR":
-            await self._receiver.on_error(b" ".join(words[1:]).decode("utf-8", "replace"))
+            self._receiver.on_error(rest.decode("utf-8", "replace"))
         elif operation != b"+OK":
             raise ValueError("not an operation of the protocol")

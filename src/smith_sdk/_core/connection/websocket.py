@@ -89,11 +89,22 @@ class WebSocketTransport:
     async def drain(self) -> None:
         await self._io_writer.drain()
 
-    async def read(self, buffer_size: int) -> bytes:
-        """The bytes that have arrived, whatever `buffer_size` is; empty at the end."""
-        while not (self._received or self._ended):
-            await self._receive()
-        return self._taken(len(self._received))
+    def unwrap(self, data: bytes) -> bytes:
+        """The payloads in `data`, which has arrived; answers what is to be answered."""
+        self._protocol.receive_data(data)
+        self._take_frames()
+        self._send()
+        received, self._received = bytes(self._received), bytearray()
+        return received
+
+    def require_open(self) -> None:
+        """Raise `WebSocketError` if the server has ended it, or sent a frame that is not valid."""
+        if self._ended:
+            raise WebSocketError(self._problem if self._mistake else "the server closed the websocket")
+
+    @property
+    def _problem(self) -> str:
+        return f"the server sent a websocket frame that is not valid: {self._mistake}"
 
     async def readline(self) -> bytes:
         while (end := self._received.find(b"\n") + 1) == 0 and not self._ended:
@@ -133,7 +144,7 @@ class WebSocketTransport:
         Raises `WebSocketError` where a frame that is not valid follows.
         """
         if self._mistake and not size:
-            raise WebSocketError(f"the server sent a websocket frame that is not valid: {self._mistake}")
+            raise WebSocketError(self._problem)
         data = bytes(self._received[: size or len(self._received)])
         del self._received[: len(data)]
         return data
