@@ -143,6 +143,15 @@ def show(flat: Flat) -> None:
     )
     counts = [(edge, flat[f"latency.async.from_{low:g}_ms"]) for low, edge in pairwise((0.0, *EDGES_MS))]
     most = max(count for _, count in counts)
-    for edge, count in counts:
-        label = f"< {edge:g} ms" if edge != float("inf") else "more"
-        print(f"  {label:>10} {count:6,} {'#' * math.ceil(count * BAR / most)}")
+    table(
+        "submit, Worker",
+        ("took", "messages", "share"),
+        [
+            (
+                f"< {edge:g} ms" if edge != float("inf") else "more",
+                f"{count:,}",
+                "#" * math.ceil(count * BAR / most),
+            )
+            for edge, count in counts
+        ],
+    )

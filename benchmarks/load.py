@@ -44,6 +44,21 @@ async def costs(flood: int, seconds: float) -> dict[str, float]:
     return found
 
 
+def summary(flat: Flat) -> None:
+    """The table of README.md."""
+    table(
+        "",
+        ("of the maximum", "p50", "p99", "p99.9"),
+        [
+            (
+                f"{level} %: {flat[f'load.{level}.rate']:,.0f} intents/s",
+                *(f"{flat[f'load.{level}.handler.{cut}_ms']:.1f} ms" for cut in ("p50", "p99", "p999")),
+            )
+            for level in LEVELS
+        ],
+    )
+
+
 def show(flat: Flat) -> None:
     rows: Rows = []
     for level in LEVELS:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import nats
 from harness import Server
 from msgspec.structs import replace
-from tables import Flat, Rows, table
+from tables import Flat, Rows, note, table
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk.topology import CONTRACT
@@ -199,7 +199,18 @@ def show(flat: Flat) -> None:
         )
     table(
         f"The whole pipeline, {flat['pipeline.intents']:,.0f} intents, each process on its own; CPU us of each for an intent",
-        ("Trust", "intents/s", "publisher", "admission", "executor", "reader", "server", "a core each*", "lost", "twice"),
+        (
+            "Trust",
+            "intents/s",
+            "publisher",
+            "admission",
+            "executor",
+            "reader",
+            "server",
+            "intents/s, a core each",
+            "lost",
+            "twice",
+        ),
         rows,
     )
-    print("  * derived, not measured: intents/s if each process had a core of its own, by the busiest of the four.")
+    note("Intents/s with a core each are derived, not measured: by the processor time of the busiest of the four.")

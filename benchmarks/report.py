@@ -29,7 +29,7 @@ import workers
 import workloads
 from goals import GOALS
 from harness import Rates
-from tables import Flat, Rows, table
+from tables import Flat, Rows, note, table
 
 
 class Figures:
@@ -98,7 +98,9 @@ SECTIONS: tuple[tuple[str, Callable[[Flat], None]], ...] = (
 def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> None:
     """Print the tables, the goals and the machine."""
     flat = figures.flat
-    workloads.show(flat)
+    if any(f"{work}.async.msgs_per_s" in flat for work in workloads.WORK):
+        workloads.show(flat)
+        workloads.name_missing()
     for figure, shown in SECTIONS:
         if figure in flat:
             shown(flat)
@@ -119,4 +121,4 @@ def show_goals(flat: Flat) -> None:
     if rows:
         table("What the project asks of itself", ("figure", "here", "goal", "met"), rows)
         missed = sum(row[-1] == "NO" for row in rows)
-        print(f"  {len(rows) - missed} of {len(rows)} goals are met; those of parts that were not run are left out.")
+        note(f"{len(rows) - missed} of {len(rows)} goals are met; those of parts that were not run are left out.")

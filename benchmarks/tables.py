@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 PEERS = {
     "nats_py": "nats-py",
@@ -40,8 +42,40 @@ Flat = Mapping[str, float | int]
 Rows = list[tuple[str, ...]]
 
 
+_markdown: ContextVar[list[str] | None] = ContextVar("_markdown", default=None)
+
+
+@contextmanager
+def as_markdown() -> Iterator[list[str]]:
+    """Collect what is shown inside, as the lines of a page, instead of printing it."""
+    lines: list[str] = []
+    token = _markdown.set(lines)
+    try:
+        yield lines
+    finally:
+        _markdown.reset(token)
+
+
+def note(text: str) -> None:
+    """A line below a table."""
+    page = _markdown.get()
+    if page is None:
+        print(f"  {text}")
+    else:
+        page += ["", text]
+
+
 def table(title: str, heads: tuple[str, ...], rows: Rows) -> None:
-    """With rich if it is installed."""
+    """With rich if it is installed. Without a title, it is of a page alone."""
+    page = _markdown.get()
+    if page is not None:
+        separators = ("---" if place == 0 or head == "who" else "---:" for place, head in enumerate(heads))
+        page += [
+            *(["", f"{title}:"] if title else []),
+            "",
+            *(f"| {' | '.join(row)} |" for row in (heads, tuple(separators), *rows)),
+        ]
+        return
     try:
         from rich.console import Console
         from rich.table import Table

@@ -205,9 +205,11 @@ def show(flat: Flat) -> None:
                     f"{flat[f'{key}.cpu_us']:.1f}",
                 )
             )
-    if not rows:
-        return
     title = f"Throughput, payloads of {PAYLOAD_BYTES} bytes"
     table(title, ("work", "who", "messages/s", "x nats-py", "x async", "CPU us each"), rows)
+
+
+def name_missing() -> None:
+    """Say which peers are not in the tables."""
     for package in sorted({package for peer, package in others.PACKAGES.items() if not others.installed(peer)}):
         print(f"{package} is not installed and not in the table: the dependency group `bench` has it, where this Python can.")
