@@ -6,7 +6,8 @@ with the same methods, parameters and annotations, each one line over the portal
 decides the line:
 
     async def f(...) -> T                  a call that waits
-    async def f(...) -> asyncio.Future[T]  queued; returns a concurrent.futures.Future[T]
+    async def f() like _prepare()          `_prepare` in the calling thread, then a call that waits
+    such an f() -> asyncio.Future[T]       the same, queued; returns a concurrent.futures.Future[T]
     def f(...) -> Coroutine[Any, Any, None]  arguments checked in the caller, queued, not waited for
     async def run() beside stop()          `_run` within `_until_stopped`, in the calling thread
     async def f() beside _f_closed()       `_f_closed` while the bus is not connected, else a call
@@ -119,6 +120,11 @@ def _is_post(method: Method) -> bool:
         and method.returns is not None
         and ast.unparse(method.returns) == "Coroutine[Any, Any, None]"
     )
+
+
+def _is_prepared(method: Method, methods: dict[str, Method]) -> bool:
+    """Whether `_prepare` is the part of it that needs no event loop: it has the same parameters."""
+    return "_prepare" in methods and ast.dump(method.args) == ast.dump(methods["_prepare"].args)
 
 
 def _item(methods: dict[str, Method]) -> ast.expr:
@@ -262,7 +268,7 @@ class _Face:
         if returns.startswith("asyncio.Future"):
             returns = returns.replace("asyncio.", "concurrent.futures.")
             lines += [f"    def {name}({self.signature(method)}) -> {returns}:", *self.doc(method, 8)]
-            call = f"self._portal.submit(self._aio.{name}, {self.passed(method)})"
+            call = f"self._portal.submit(self._aio._prepare, {self.passed(method)})"
             return [*lines, f"        found: {returns} = {call}", "        return found"]
         lines += [f"    def {name}({self.signature(method)}) -> {returns}:", *self.doc(method, 8)]
         passed = self.passed(method)
@@ -273,6 +279,8 @@ class _Face:
             call = f"self._{name}({passed})"
         elif name == "run" and "stop" in methods:
             call = f"self._portal.run(self._aio._run, self._aio._until_stopped({passed}))"
+        elif _is_prepared(method, methods):
+            call = f"self._portal.call_prepared(self._aio._prepare, {passed})"
         elif f"_{name}_closed" in methods:
             call = f"self._call_or(self._aio._{name}_closed, {with_arguments})"
         elif name == "stop" and "__anext__" in methods:

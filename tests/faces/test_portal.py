@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import gc
 import threading
@@ -82,20 +83,24 @@ def test_queued_work_sees_the_context_of_its_caller_where_that_is_kept(url: str)
         await asyncio.sleep(0)  # it goes on in its context
         seen.append(trace.get())
 
-    async def submitted() -> asyncio.Future[str]:
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        future.set_result(trace.get())
-        return future
+    class Submitted:
+        def begin(self, outcome: object) -> bool:
+            return False
+
+        async def begin_later(self) -> asyncio.Future[str]:
+            future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            future.set_result(trace.get())
+            return future
 
     with SmithBus(url) as bus:
         portal = bus._portal
         portal.keeps_context = True
         portal.post(block())
-        futures = []
+        futures: list[concurrent.futures.Future[str]] = []
         for name in ("first", "second", "third"):
             trace.set(name)
             portal.post(note())
-            futures.append(portal.submit(submitted))
+            futures.append(portal.submit(Submitted))
         busy.set()
         assert [future.result(20) for future in futures] == ["first", "second", "third"]
         eventually(lambda: len(seen) == 3)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Generic
 
-from .._core.jetstream.publish_request import AckT_co, PubAck, PublishRequest
+from .._core.jetstream.publish_request import AckFuture, AckT_co, PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, MessageT, PayloadOf, StreamSubject
 from ..errors import OptionsError
@@ -16,6 +16,27 @@ from .outbox import Outbox
 from .publisher import Submit, publish_many, publish_request
 
 __all__ = ["Publishing"]
+
+
+class PreparedPublish(Generic[AckT_co]):
+    """A checked and encoded message, and how it is sent."""
+
+    __slots__ = ("_request", "_session", "_submit", "_waits")
+
+    def __init__(self, session: Session, request: PublishRequest, submit: Submit, waits: bool) -> None:
+        self._session = session
+        self._request = request
+        self._submit = submit
+        self._waits = waits
+        """Whether all that it does without a connection is wait for one."""
+
+    def begin(self, outcome: AckFuture) -> bool:
+        """Send it now; see `Session.submit_for`."""
+        return self._waits and self._session.submit_for(outcome, self._request, guarded=True)
+
+    async def begin_later(self) -> asyncio.Future[AckT_co]:
+        """Send it once there is room, or store it. The future is that of `submit`."""
+        return await self._submit(self._request)
 
 
 class Publishing(Generic[AckT_co]):
@@ -111,6 +132,22 @@ class Publishing(Generic[AckT_co]):
         """
         wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
         return await publish_many(self._session, self._way(when_down), envelopes, wait, retry)
+
+    def _prepare(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: PayloadOf[MessageT],
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> PreparedPublish[AckT_co]:
+        """`publish`, up to where it needs the event loop; the blocking face calls it in threads."""
+        request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
+        chosen = self._when_down if when_down is None else when_down
+        return PreparedPublish(self._session, request, self._way(chosen), chosen == "wait")
 
     def _way(self, when_down: WhenDown | None) -> Submit:
         """What takes the requests of a publish with this `when_down`. Raises `OptionsError`."""

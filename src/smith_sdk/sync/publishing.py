@@ -64,8 +64,15 @@ class Publishing(Blocking, Generic[AckT_co]):
         `PayloadMismatch`; `OptionsError` for an invalid id, header or timeout, and for "store"
         without an outbox or with `retry=False`.
         """
-        found: AckT_co = self._portal.call(
-            self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry, when_down=when_down
+        found: AckT_co = self._portal.call_prepared(
+            self._aio._prepare,
+            subject,
+            payload,
+            msg_id=msg_id,
+            headers=headers,
+            timeout=timeout,
+            retry=retry,
+            when_down=when_down,
         )
         return found
 
@@ -88,7 +95,14 @@ class Publishing(Blocking, Generic[AckT_co]):
         raised here.
         """
         found: concurrent.futures.Future[AckT_co] = self._portal.submit(
-            self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry, when_down=when_down
+            self._aio._prepare,
+            subject,
+            payload,
+            msg_id=msg_id,
+            headers=headers,
+            timeout=timeout,
+            retry=retry,
+            when_down=when_down,
         )
         return found
 

@@ -12,24 +12,24 @@ import contextvars
 import inspect
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, TypeVar
 
 from ...errors import BusClosed, SmithError
 from ..execution.context_call import await_in_context
 from ..log_records import sdk_logger
+from .prepared import Prepared
 
 log: Final = sdk_logger("portal")
 
 T = TypeVar("T")
 
-_TURN: Final = 256
+_TURN: Final = 64
 """Entries run before other tasks get the loop: an entry that never has to wait never yields."""
 
-_Later = Callable[[], Awaitable[asyncio.Future[Any]]]
 _Outcome = concurrent.futures.Future[Any]
 _Context = contextvars.Context | None
-_Entry = tuple[Awaitable[None], None, _Context] | tuple[_Later, _Outcome, _Context]
+_Entry = tuple[Awaitable[None], None, _Context] | tuple[Prepared[Any], _Outcome, _Context]
 
 
 class HandoffQueue:
@@ -63,13 +63,8 @@ class HandoffQueue:
             _discard(work)
             raise
 
-    def put_for(
-        self,
-        outcome: concurrent.futures.Future[T],
-        work: Callable[[], Awaitable[asyncio.Future[T]]],
-        context: _Context = None,
-    ) -> None:
-        """Queue `work`, which is called in the loop; `outcome` follows the future that it returns.
+    def put_for(self, outcome: concurrent.futures.Future[T], work: Prepared[T], context: _Context = None) -> None:
+        """Queue `work`, which ends `outcome`.
 
         Blocks while the queue is full. Raises `BusClosed`. It runs in `context`; None: in any.
         """
@@ -104,7 +99,9 @@ class HandoffQueue:
                 self._running = 1
                 entry = self._batch.popleft()
                 try:
-                    if entry[2] is not None:
+                    if entry[1] is not None and (not entry[1].set_running_or_notify_cancel() or _begun(entry[0], entry[1])):
+                        pass
+                    elif entry[2] is not None:
                         await _within(entry[2], entry[0] if entry[1] is None else _chain(entry[0], entry[1]))
                     elif entry[1] is None:
                         await entry[0]
@@ -170,12 +167,19 @@ def _discard(work: Awaitable[Any]) -> None:
         work.close()
 
 
-async def _chain(work: Callable[[], Awaitable[asyncio.Future[T]]], outcome: concurrent.futures.Future[T]) -> None:
-    """Run `work`; `outcome` gets its error, or follows the future that it returns."""
-    if not outcome.set_running_or_notify_cancel():
-        return
+def _begun(work: Prepared[T], outcome: concurrent.futures.Future[T]) -> bool:
+    """Whether `work` will end `outcome`, or has ended it, without a step in the loop."""
     try:
-        future = await work()
+        return work.begin(outcome)
+    except Exception as error:
+        outcome.set_exception(error)
+        return True
+
+
+async def _chain(work: Prepared[T], outcome: concurrent.futures.Future[T]) -> None:
+    """Wait to begin `work`; `outcome` gets its error, or follows the future that it returns."""
+    try:
+        future = await work.begin_later()
     except asyncio.CancelledError:
         outcome.set_exception(BusClosed("the bus was closed before this was sent"))
         raise

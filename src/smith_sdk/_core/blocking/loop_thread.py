@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 from ...errors import BlockingCallError, BusClosed
 from ..log_records import sdk_logger
 from .handoff_queue import HandoffQueue
+from .prepared import Prepared
 
 log: Final = sdk_logger("portal")
 
@@ -78,6 +79,17 @@ class _Call(Generic[T]):
             self.is_over = True
             self._lock.release()
 
+    def done(self) -> bool:
+        return self.is_over
+
+    def set_result(self, result: T) -> None:
+        if not self.is_over:
+            self.result = result
+            self.end(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self.end(error)
+
     def cancel(self) -> None:
         if self._task is None:
             self.end(asyncio.CancelledError())
@@ -85,6 +97,28 @@ class _Call(Generic[T]):
         # A task that is cancelled before its first step never runs: `_run` would not end the call.
         self._task.add_done_callback(lambda _: self.end(asyncio.CancelledError()))
         self._task.cancel()
+
+
+class _PreparedCall(_Call[T]):
+    """A call that its work ends directly, without a task, unless it has to wait to begin."""
+
+    __slots__ = ("_prepared",)
+
+    def __init__(self, prepared: Prepared[T]) -> None:
+        super().__init__(self._in_turn)
+        self._prepared = prepared
+
+    def begin(self) -> None:
+        try:
+            if self._prepared.begin(self):
+                return
+        except Exception as error:
+            self.end(error)
+        else:
+            super().begin()
+
+    async def _in_turn(self) -> T:
+        return await (await self._prepared.begin_later())
 
 
 class LoopThread:
@@ -147,7 +181,12 @@ class LoopThread:
             call.begin()
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        call = _Call(work)
+        return self._wait(_Call(work))
+
+    def call_prepared(self, prepared: Prepared[T]) -> T:
+        return self._wait(_PreparedCall(prepared))
+
+    def _wait(self, call: _Call[T]) -> T:
         try:
             self.calls.add(call)
             self.soon(self._begin, call)

@@ -26,6 +26,7 @@ from ...errors import BlockingCallError, BusClosed
 from ...options import to_seconds
 from .green_threads import refuse_green_threads
 from .loop_thread import CANCEL_GRACE, LoopThread
+from .prepared import Prepared
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -181,15 +182,19 @@ class Portal:
             thread = self._ready()
         thread.posts.put(work, contextvars.copy_context() if self.keeps_context else None)
 
-    def submit(
-        self, function: Callable[P, Awaitable[asyncio.Future[T]]], *args: P.args, **kwargs: P.kwargs
-    ) -> concurrent.futures.Future[T]:
-        """Queue a call that returns a future, and return that future for threads.
+    def call_prepared(self, prepare: Callable[P, Prepared[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `prepare(*args, **kwargs)` here, its work in the loop; return what that ends with."""
+        thread = self._ready()
+        return thread.call_prepared(prepare(*args, **kwargs))
+
+    def submit(self, prepare: Callable[P, Prepared[T]], *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
+        """Run `prepare(*args, **kwargs)` here, and queue its work; return its outcome as a future.
 
         Blocks while the queue is full.
         """
         thread = self._ready()
+        prepared = prepare(*args, **kwargs)
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         context = contextvars.copy_context() if self.keeps_context else None
-        thread.submits.put_for(outcome, partial(function, *args, **kwargs), context)
+        thread.submits.put_for(outcome, prepared, context)
         return outcome

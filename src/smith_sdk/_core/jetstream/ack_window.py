@@ -37,7 +37,7 @@ from .api_errors import (
     wrong_stream,
 )
 from .publish_circuits import PublishCircuits, Tally
-from .publish_request import PubAck, PublishRequest
+from .publish_request import AckFuture, PubAck, PublishRequest
 
 log: Final = sdk_logger("publish")
 
@@ -73,7 +73,7 @@ class _Pending(msgspec.Struct, gc=False):
     """The header block as sent."""
     size: int
     deadline: float
-    future: asyncio.Future[PubAck]
+    future: AckFuture
     tally: Tally | None
     """Counts how it ends, unless the circuit of its stream does not count it."""
     retry_until: float = 0.0
@@ -203,26 +203,32 @@ class AckWindow(Listener):
         Raises as it does. It never lets the event loop run, which sends what is written and reads
         acks: callers that send many in a row have to, now and then.
         """
+        future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        return future if self.submit_for(future, request, tally) else None
+
+    def submit_for(self, future: AckFuture, request: PublishRequest, tally: Tally | None = None) -> bool:
+        """`submit_now` with a future of the caller's own; whether the message is in the window."""
         now = time.monotonic()
-        entry = self._new_entry(request, tally, now)
+        entry = self._new_entry(future, request, tally, now)
         if self._is_crowded(entry.size):
-            return None
+            return False
         self._tokens = token = self._tokens + 1
         if self._connected:
             self._count_sending(entry, now)
             try:
                 alone = not self._pending  # as in Nagle's algorithm (RFC 896): others are sent together
                 if not self._connection.send_now(request.subject, request.data, f"{self._prefix}{token}", entry.block, alone):
-                    return None
+                    return False
             except Exception as error:
                 self._admit(token, entry)
                 self._on_send_error(token, entry, self._connection.meaning(error, request.subject))
-                return entry.future
+                return True
         self._admit(token, entry)
-        return entry.future
+        return True
 
     async def _submit_in_turn(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
-        entry = self._new_entry(request, tally, time.monotonic())
+        future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        entry = self._new_entry(future, request, tally, time.monotonic())
         if self._is_crowded(entry.size):
             await self._wait_for_room(request, entry.size, entry.deadline)
         self._tokens = token = self._tokens + 1
@@ -230,24 +236,23 @@ class AckWindow(Listener):
         try:
             await self._send(token, entry, time.monotonic())
         except BaseException:  # the caller does not get the future
-            entry.future.cancel()
+            future.cancel()
             raise
-        return entry.future
+        return future
 
-    def _new_entry(self, request: PublishRequest, tally: Tally | None, now: float) -> _Pending:
+    def _new_entry(self, future: AckFuture, request: PublishRequest, tally: Tally | None, now: float) -> _Pending:
         if self._closed is not None:
             raise copy(self._closed)
         if self._subscription is not None and self._subscription.refusal is not None:
             raise copy(self._subscription.refusal)
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        if asyncio.get_running_loop() is not self._loop:
             raise wrong_loop_error()
         block = write_headers(request.msg_id, request.headers)
         size = len(request.data) + len(block)
         if size > self._always_fits or size > self._max_payload:
             self._require_fit(request, size)
         deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
-        return _Pending(request, block, size, deadline, loop.create_future(), tally)
+        return _Pending(request, block, size, deadline, future, tally)
 
     def _is_crowded(self, size: int) -> bool:
         return bool(
@@ -260,7 +265,7 @@ class AckWindow(Listener):
         if entry.deadline < self._due:
             self._due = entry.deadline
         if self._timer is None:
-            self._timer = entry.future.get_loop().call_later(_TICK, self._tick)
+            self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     def _require_fit(self, request: PublishRequest, size: int) -> None:
         limit = self._max_sizes.get(request.stream, inf)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from typing_extensions import TypeVar
 
 from ...contract.sharding import Placed
+from ...errors import SmithError
 
 
 class PublishRequest(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +42,20 @@ class PubAck(msgspec.Struct, frozen=True, gc=False):
     stream: str
     seq: int = 0
     duplicate: bool = False
+
+
+class AckFuture(Protocol):
+    """What a publish in flight ends: an asyncio future, or a blocking caller. Ended in the loop."""
+
+    def done(self) -> bool:
+        """Whether it has ended, or its owner has withdrawn it."""
+        ...
+
+    def set_result(self, ack: PubAck, /) -> None:
+        """The stream has stored the message."""
+
+    def set_exception(self, error: SmithError, /) -> None:
+        """It failed."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):

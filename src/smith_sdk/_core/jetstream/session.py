@@ -41,7 +41,7 @@ from .delivery import consumer_of
 from .interest import InterestCache
 from .publish_circuits import Probe, PublishCircuits, Tally
 from .publish_events import observed
-from .publish_request import PubAck, PublishRequest
+from .publish_request import AckFuture, PubAck, PublishRequest
 from .pull_failures import may_not_ack
 from .relocation import DeclaredLayouts, LayoutSource, relocated
 from .replaced_streams import MissingStreams, ReplacedStreams
@@ -327,14 +327,19 @@ class Session:
     def submit_now(self, request: PublishRequest, *, guarded: bool = False) -> asyncio.Future[PubAck] | None:
         """`submit` without a coroutine; None, and nothing is sent, where it would have to wait or
         ask, or has observers. See `AckWindow.submit_now`."""
+        future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        return future if self.submit_for(future, request, guarded=guarded) else None
+
+    def submit_for(self, future: AckFuture, request: PublishRequest, *, guarded: bool = False) -> bool:
+        """`submit_now` with a future of the caller's own; whether it will be ended."""
         stream, tally = request.stream, None
         if self.events.observers or stream in self._missing.streams:
-            return None
+            return False
         if guarded and self.circuits is not None and (tally := self.circuits.closed.get(stream)) is None:
-            return None
+            return False
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
-            return None
-        return self.window.submit_now(request, tally)
+            return False
+        return self.window.submit_for(future, request, tally)
 
     def _submit(self, request: PublishRequest, tally: Tally | None = None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
