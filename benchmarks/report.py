@@ -12,6 +12,7 @@ from statistics import median
 import circuits
 import fairness
 import gate
+import growth
 import lag
 import latency
 import load
@@ -91,6 +92,7 @@ SECTIONS: tuple[tuple[str, Callable[[Flat], None]], ...] = (
     ("uvloop.latency.p50.ratio", loops.show),
     ("subject.parse.ns", subject.show),
     ("mypy.cold_500.s", scale.show),
+    ("growth.payload.1024.publish.client_us", growth.show),
 )
 """The tables of each part, by a figure that is there if the part was run."""
 

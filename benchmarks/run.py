@@ -139,6 +139,7 @@ from pathlib import Path
 import circuits
 import fairness
 import gate
+import growth
 import lag
 import latency
 import load
@@ -264,6 +265,11 @@ def subjects(figures: report.Figures, quick: bool) -> None:
     figures.add({f"subject.{name}.ns": value for name, value in subject.costs(quick).items()})
 
 
+def growing(figures: report.Figures, quick: bool) -> None:
+    report.progress("growth: processes, batches, streams, payloads, consumers, messages that wait")
+    figures.add(asyncio.run(growth.costs(quick)))
+
+
 def scales(figures: report.Figures, quick: bool) -> None:
     report.progress(f"contracts of {' and '.join(map(str, scale.SIZES))} subjects; imports")
     figures.add(scale.costs(quick))
@@ -287,6 +293,7 @@ PARTS: dict[str, Part] = {
     "uvloop": event_loops,
     "subject": subjects,
     "scale": scales,
+    "growth": growing,
 }
 
 

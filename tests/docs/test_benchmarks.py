@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import cost_model  # noqa: E402
+import growth  # noqa: E402
+
 MACHINE = {"machine.cpu", "machine.cores", "machine.python", "machine.nats_server", "machine.smith_sdk", "machine.nats_py"}
 LIMIT = 120.0  # seconds; a busy machine needs some of them
 
@@ -132,3 +138,46 @@ def test_a_part_that_does_not_exist_is_refused_with_those_that_do() -> None:
     assert done.returncode == 2
     assert "teleport" in done.stderr
     assert "publish_many" in done.stderr
+
+
+def test_how_costs_grow_on_one_axis(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--axis", "narrow", "--json", str(file), script="growth.py")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    for number in (10, 100):
+        for name in ("publish.client_us", "publish.msgs_per_s", "read.client_us", "read.msgs_per_s", "create_ms"):
+            assert figures[f"growth.narrow.{number}.{name}"] > 0
+    assert "Consumers of one stream that share its messages" in done.stdout
+
+
+def test_the_cost_model_predicts_what_it_was_not_fitted_on() -> None:
+    true = {"message": 20.0, "KiB": 3.0, "call": 300.0, "wake-up": 40.0, "stream": 0.1, "consumer": 0.5}
+    measured = measured_costs(lambda point: cost_model.cost("publish", true, point))
+    coefficients, predictions = cost_model.predict("publish", measured)
+    assert coefficients == pytest.approx(true)
+    assert sum(one.fitted for one in predictions) < len(predictions) / 2
+    assert max(abs(one.error) for one in predictions) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_cost_model_tells_what_it_cannot_predict() -> None:
+    bent = measured_costs(lambda point: 20 + 3 * point.payload / 1024 + (50 if point.wide == 500 else 0))
+    _, predictions = cost_model.predict("publish", bent)
+    assert {one.name for one in predictions if abs(one.error) > 0.25} == {"wide.500"}
+
+
+def test_no_cost_is_below_nothing() -> None:
+    falling = measured_costs(lambda point: 50 - 0.2 * point.streams)
+    coefficients, _ = cost_model.predict("publish", falling)
+    assert min(coefficients.values()) >= 0
+    assert "stream" not in coefficients
+
+
+def measured_costs(cost: Callable[[cost_model.Point], float]) -> list[cost_model.Measured]:
+    axes = growth.axes(quick=False)
+    flat = {
+        f"growth.{axis}.{number}.publish.client_us": cost(point)
+        for axis, points in axes.items()
+        for number, point in points.items()
+    }
+    return cost_model.gather(axes, flat, "publish", "client")

@@ -1,0 +1,475 @@
+"""How costs grow: with processes, messages in a call, streams, payloads, consumers and backlog.
+
+Usage: `python benchmarks/growth.py [--quick] [--axis AXIS] [--json FILE]`, or the part "growth" of
+run.py.
+
+Each axis changes one number and keeps the others: one process, calls of `publish_many` with 1,000
+messages, one stream (file storage, message ids), 1 KiB, one consumer, nothing waiting. A figure is
+processor time for each message: of the client processes (all threads) and of the server (its own
+process), which add up on any machine; messages/s are there as well and say what two shared cores
+bear. A read takes a message through a pull consumer with 500 requested ahead, decodes it and
+acknowledges it; the clock stops when the server has every ack. Points of an axis take turns, and
+each is the median of its rounds.
+
+- processes: clients with a connection each, on the same stream and the same consumer.
+- batch: messages in one call of `publish_many`, which waits for all of them before the next; and
+  messages requested ahead, reading.
+- streams: one process publishes to them in turn.
+- payload: the size of the JSON.
+- narrow: consumers of one stream with a subject each, which share the messages. They are made off
+  the clock; a read goes through all of them, one process with a pull for each.
+- wide: consumers of one stream that each get every message and are not read.
+- waiting: messages in the stream that the consumer has not delivered. As many are read as are
+  published, so that the backlog stays; a message has 256 bytes. "look" is one CONSUMER.INFO,
+  "create" makes a consumer whose filter leaves one of 2,000 messages, which the server has to
+  count.
+
+`cost_model.py` is fitted on a few of these points and predicts the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import cost_model
+import machine
+import nats
+from cost_model import KIB, Point
+from growth_client import BUS, KEYS
+from nats.aio.client import Client
+from tables import Flat, Rows, table
+
+from smith_codegen.compile import compile_spec
+from smith_codegen.publish import publish
+from smith_sdk.embedded import EmbeddedServer
+
+STREAMS: Final = 64
+AHEAD: Final = 500
+SMALL: Final = 256
+"""Bytes of a message of which a million wait."""
+LONGEST: Final = 120.0  # seconds that one measurement may take
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def axes(quick: bool) -> dict[str, dict[int, Point]]:
+    """The points of each axis, by the number that changes."""
+    count = 1_000 if quick else 10_000
+    sizes = (KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB, 2048 * KIB)
+    full: dict[str, dict[int, Point]] = {
+        "processes": {n: Point(processes=n, count=max(1, n // 2) * count) for n in (1, 2, 4, 8)},
+        "batch": {n: Point(batch=n, count=count // (5 if n < 10 else 1)) for n in (1, 3, 10, 30, 100, 300, 1_000)},
+        "streams": {n: Point(streams=n, count=count) for n in (1, 2, 4, 8, 16, 32, 64)},
+        "payload": {n: Point(payload=n, count=min(count, max(count // 100, 64 * count // (n // 64)))) for n in sizes},
+        "narrow": {n: Point(narrow=n, count=count) for n in (10, 100, 500, 1_000, 2_000)},
+        "wide": {n: Point(wide=n, count=count // 5) for n in (10, 100, 500, 1_000, 2_000)},
+        "waiting": {n: Point(waiting=n, payload=SMALL, count=count) for n in (1, 100, 10_000, 100_000, 1_000_000)},
+    }
+    if not quick:
+        return full
+    return {axis: {n: points[n] for n in (min(points), sorted(points)[1])} for axis, points in full.items()}
+
+
+def consumers_of(point: Point) -> list[str]:
+    """Those that are read from."""
+    return [f"narrow{number}" for number in range(point.narrow)] or ["c0"]
+
+
+def generate(folder: Path) -> None:
+    """The package `growth_bus`, with as many streams as an axis has."""
+    lines = ["[spec]", 'name = "growth"', "version = 1", 'root = "growth"', f'package = "{BUS}"']
+    lines += ["[tokens]", 'place = { newtype = "Place" }', "[messages.Note]", 'id = "id"']
+    lines += ["[messages.Note.fields]", 'id = "str"', 'body = "str"', "[profiles.dev]", "[subjects]"]
+    for number in range(STREAMS):
+        pattern = f"growth.s{number}.{{place}}"
+        lines.append(f'"growth.s{number}" = {{ pattern = "{pattern}", message = "Note", stream = "S{number}" }}')
+    lines += [
+        "[consumers.c0]",
+        'stream = "S0"',
+        'ack_wait = "30s"',
+        "max_attempts = 5",
+        "max_ack_pending = 8000",
+        "prefetch = 500",
+    ]
+    for number in range(STREAMS):
+        # Without a number of its own, a stream refuses the 1,001st consumer.
+        lines += [f"[streams.S{number}]", f'subjects = ["growth.s{number}.*"]', "max_consumers = 2_100"]
+    publish(compile_spec("\n".join(lines)), folder / BUS)
+
+
+class Server:
+    """The server of a run, and what it has used."""
+
+    def __init__(self, embedded: EmbeddedServer, client: Client) -> None:
+        self._embedded = embedded
+        self.client = client
+
+    def cpu(self) -> float:
+        """Seconds of processor time since it started."""
+        fields = Path(f"/proc/{self._embedded.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def mib(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self._embedded.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / KIB
+
+    async def api(self, subject: str, request: object = None) -> dict[str, Any]:
+        body = b"" if request is None else json.dumps(request).encode()
+        answer: dict[str, Any] = json.loads((await self.client.request(f"$JS.API.{subject}", body, timeout=30)).data)
+        if "error" in answer:
+            raise RuntimeError(f"{subject}: {answer['error']}")
+        return answer
+
+    async def create_stream(self, number: int) -> None:
+        config = {
+            "name": f"S{number}",
+            "subjects": [f"growth.s{number}.*"],
+            "storage": "file",
+            "max_consumers": 2_100,
+            "duplicate_window": int(60e9),
+        }
+        await self.api(f"STREAM.CREATE.S{number}", config)
+
+    async def create_consumer(self, name: str, key: str) -> None:
+        config = {
+            "durable_name": name,
+            "filter_subject": f"growth.s0.{key}",
+            "ack_policy": "explicit",
+            "ack_wait": int(30e9),
+            "max_deliver": -1,
+            "max_ack_pending": 8_000,
+        }
+        await self.api(f"CONSUMER.CREATE.S0.{name}.growth.s0.{key}", {"stream_name": "S0", "config": config, "action": "create"})
+
+    async def fill(self, count: int) -> None:
+        """Bring the stream S0 to `count` small messages."""
+
+        async def stored() -> int:
+            return int((await self.api("STREAM.INFO.S0"))["state"]["messages"])
+
+        there = await stored()
+        body = b'{"id":"","body":"%s"}' % (b"x" * (SMALL - len('{"id":"","body":""}')))
+        while there < count:
+            # In parts: the server drops what it has no room to queue, if it is not acknowledged.
+            part = min(20_000, count - there)
+            for number in range(part):
+                await self.client.publish(f"growth.s0.k{number % KEYS}", body)
+            there += part
+            await _until(lambda there=there: _is(stored(), there))  # type: ignore[misc]
+
+    async def all_acked(self, names: Sequence[str], waiting: int) -> None:
+        """Return once these have `waiting` messages to deliver, all together, and no ack
+        outstanding."""
+
+        async def settled(name: str) -> bool:
+            info = await self.api(f"CONSUMER.INFO.S0.{name}")
+            return not info["num_ack_pending"] and (len(names) > 1 or info["num_pending"] == waiting)
+
+        for name in names:
+            await _until(lambda name=name: settled(name))  # type: ignore[misc]
+
+
+async def _is(counted: Any, expected: int) -> bool:
+    return bool(await counted == expected)
+
+
+async def _until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + LONGEST
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the server did not get there within two minutes")
+        await asyncio.sleep(0.02)
+
+
+class Clients:
+    """Client processes, started as they are needed."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._env = {**os.environ, "SMITH_NATS_URL": url, "PYTHONPATH": path}
+        self._running: list[Process] = []
+
+    async def run(self, server: Server, processes: int, task: dict[str, Any], settled: Callable[[], Any]) -> dict[str, float]:
+        """The task in each of `processes`, all begun at once: microseconds for each message, and
+        messages/s."""
+        while len(self._running) < processes:
+            script = Path(__file__).with_name("growth_client.py")
+            # A line is a task, and may name thousands of consumers.
+            made = await asyncio.create_subprocess_exec(sys.executable, str(script), env=self._env, stdin=PIPE, stdout=PIPE)
+            self._running.append(made)
+        chosen = self._running[:processes]
+        for process in chosen:
+            _tell(process, json.dumps({**task, "count": task["count"] // processes}))
+        for process in chosen:
+            await _line(process)
+        before = server.cpu()
+        for process in chosen:
+            _tell(process, "go")
+        answers = [json.loads(await _line(process)) for process in chosen]
+        await settled()
+        count = task["count"]
+        return {
+            "client_us": sum(one["cpu_seconds"] for one in answers) / count * 1e6,
+            "server_us": (server.cpu() - before) / count * 1e6,
+            "msgs_per_s": count / max(one["seconds"] for one in answers),
+        }
+
+    async def stop(self) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        self._running.clear()
+
+
+def _tell(process: Process, line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line.encode() + b"\n")
+
+
+async def _line(process: Process) -> bytes:
+    assert process.stdout is not None
+    async with asyncio.timeout(LONGEST):
+        if not (line := await process.stdout.readline()):
+            raise RuntimeError(f"a client process ended with status {await process.wait()}")
+    return line
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[Server, Clients]]:
+    """A fresh server with the streams and the consumer c0, and client processes for it."""
+    with tempfile.TemporaryDirectory(prefix="smith-bench-") as scratch:
+        generate(Path(scratch))
+        embedded = EmbeddedServer(Path(scratch) / "store")
+        await asyncio.to_thread(embedded.start)
+        clients = Clients(Path(scratch), embedded.url)
+        try:
+            connection = await nats.connect(embedded.url)
+            server = Server(embedded, connection)
+            for number in range(STREAMS):
+                await server.create_stream(number)
+            await server.create_consumer("c0", "*")
+            try:
+                yield server, clients
+            finally:
+                await connection.close()
+        finally:
+            await clients.stop()
+            await asyncio.to_thread(embedded.stop)
+
+
+async def measure(server: Server, clients: Clients, point: Point) -> dict[str, float]:
+    """One round of a point: publish, then read."""
+    backlog = point.waiting
+    if not backlog:
+        for number in range(point.streams):
+            await server.api(f"STREAM.PURGE.S{number}")
+    publishing = {
+        "do": "publish",
+        "streams": point.streams,
+        "count": point.count,
+        "size": point.payload,
+        "batch": point.batch,
+        "keys": point.narrow or KEYS,
+    }
+
+    async def stored() -> None:
+        await server.client.flush()
+
+    found = {f"publish.{name}": value for name, value in (await clients.run(server, point.processes, publishing, stored)).items()}
+    if point.streams > 1 or point.wide:
+        return found
+    reading = {"do": "read", "count": point.count, "consumers": consumers_of(point), "prefetch": min(AHEAD, point.batch)}
+
+    async def acked() -> None:
+        await server.all_acked(consumers_of(point), backlog)
+
+    read = await clients.run(server, point.processes, reading, acked)
+    return found | {f"read.{name}": value for name, value in read.items()}
+
+
+async def axis(name: str, points: dict[int, Point], rounds: int) -> dict[str, float]:
+    """All points of an axis, on a server of its own. Axes that fill the server go up once, others
+    take turns."""
+    found: dict[str, list[float]] = {}
+    figures: dict[str, float] = {}
+
+    def keep(number: int, measured: dict[str, float]) -> None:
+        for what, value in measured.items():
+            found.setdefault(f"growth.{name}.{number}.{what}", []).append(value)
+
+    async with running() as (server, clients):
+        await measure(server, clients, Point(count=1_000))  # warms up
+        if name in ("narrow", "wide", "waiting"):
+            made = 0
+            for number, point in points.items():
+                figures |= {f"growth.{name}.{number}.{what}": value for what, value in (await grow(server, point, made)).items()}
+                made = number
+                for _ in range(rounds):
+                    keep(number, await measure(server, clients, point))
+        else:
+            for _ in range(rounds):
+                for number, point in points.items():
+                    keep(number, await measure(server, clients, point))
+    return {key: median(values) for key, values in found.items()} | figures
+
+
+async def grow(server: Server, point: Point, made: int) -> dict[str, float]:
+    """Bring the server to the point: more consumers than the `made` ones, or more messages."""
+    if point.waiting:
+        await server.api("STREAM.PURGE.S0")
+        await server.fill(point.waiting)
+        return {"server_mib": server.mib(), **await looks(server)}
+    if point.narrow and not made:
+        await server.api("CONSUMER.DELETE.S0.c0")
+    await server.api("STREAM.PURGE.S0")
+    count = point.narrow or point.wide
+    before, started = server.mib(), time.perf_counter()
+    for number in range(made, count):
+        await server.create_consumer(
+            f"narrow{number}" if point.narrow else f"wide{number}", f"k{number}" if point.narrow else "*"
+        )
+    took = time.perf_counter() - started
+    return {"create_ms": took / (count - made) * 1e3, "kib_each": (server.mib() - before) * KIB / (count - made)}
+
+
+async def looks(server: Server) -> dict[str, float]:
+    """Milliseconds that the server takes to answer about a backlog."""
+    took: dict[str, list[float]] = {"look_ms": [], "create_ms": []}
+    for _ in range(5):
+        started = time.perf_counter()
+        await server.api("CONSUMER.INFO.S0.c0")
+        took["look_ms"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        await server.create_consumer("other", "k7")
+        took["create_ms"].append(time.perf_counter() - started)
+        await server.api("CONSUMER.DELETE.S0.other")
+    return {name: median(values) * 1e3 for name, values in took.items()}
+
+
+async def costs(quick: bool, chosen: Sequence[str] | None = None) -> dict[str, float]:
+    """Figures by their names in the JSON, the model's among them if all of it was measured."""
+    figures: dict[str, float] = {}
+    for name, points in axes(quick).items():
+        if chosen and name not in chosen:
+            continue
+        print(f"... growth: {name}", file=sys.stderr, flush=True)
+        figures |= await axis(name, points, 1 if quick else 3)
+    return figures if quick or chosen else figures | model(figures)
+
+
+def model(flat: Flat) -> dict[str, float]:
+    """The cost model's coefficients, predictions and worst errors, from the points of all axes."""
+    figures: dict[str, float] = {}
+    for work in cost_model.TERMS:
+        for side in cost_model.SIDES:
+            measured = cost_model.gather(axes(quick=False), flat, work, side)
+            coefficients, predictions = cost_model.predict(work, measured)
+            name = f"growth.model.{work}.{side}"
+            figures |= {f"{name}.{term}_us": value for term, value in coefficients.items()}
+            figures |= {f"{name}.{one.name}.predicted_us": one.predicted for one in predictions}
+            figures[f"{name}.worst_error"] = max(abs(one.error) for one in predictions if not one.fitted)
+    figures["growth.model.worst_error"] = max(value for name, value in figures.items() if name.endswith(".worst_error"))
+    return figures
+
+
+def show(flat: Flat) -> None:
+    for name, title in TITLES.items():
+        numbers = sorted({int(key.split(".")[2]) for key in flat if key.startswith(f"growth.{name}.")})
+        if numbers:
+            heads, rows = rows_of(flat, name, numbers)
+            table(title, heads, rows)
+    if "growth.model.worst_error" in flat:
+        show_model(flat)
+
+
+def show_model(flat: Flat) -> None:
+    kinds = [(work, side) for work in cost_model.TERMS for side in cost_model.SIDES]
+    table(
+        "Cost model: us for each",
+        ("work", *dict.fromkeys(term for terms in cost_model.TERMS.values() for term in terms), "worst error"),
+        [
+            (
+                f"{work}, {side}",
+                *(f"{flat.get(f'growth.model.{work}.{side}.{term}_us', 0):.2f}" for term in cost_model.TERMS["publish"]),
+                f"{flat[f'growth.model.{work}.{side}.worst_error'] * 100:.0f} %",
+            )
+            for work, side in kinds
+        ],
+    )
+    rows: Rows = []
+    for axis, points in axes(quick=False).items():
+        for number in points:
+            cells = []
+            for work, side in kinds:
+                predicted = flat.get(f"growth.model.{work}.{side}.{axis}.{number}.predicted_us")
+                measured = flat.get(f"growth.{axis}.{number}.{work}.{side}_us")
+                cells.append("" if predicted is None or not measured else f"{measured:,.0f} / {predicted:,.0f}")
+            fitted = "*" if number in cost_model.FITTED.get(axis, ()) else ""
+            rows.append((f"{axis} {number:,}{fitted}", *cells))
+    table("Measured / predicted (us); * fitted", ("point", *(f"{work}, {side}" for work, side in kinds)), rows)
+
+
+COLUMNS: Final = {
+    "publish.client_us": "publish: client us",
+    "publish.server_us": "server us",
+    "publish.msgs_per_s": "messages/s",
+    "read.client_us": "read: client us",
+    "read.server_us": "server us",
+    "read.msgs_per_s": "messages/s",
+    "create_ms": "create (ms)",
+    "kib_each": "KiB each",
+    "look_ms": "look (ms)",
+    "server_mib": "server MiB",
+}
+TITLES: Final = {
+    "processes": "Client processes",
+    "batch": "Messages in a call, and requested ahead",
+    "streams": "Streams",
+    "payload": "Bytes of a payload",
+    "narrow": "Consumers of one stream that share its messages",
+    "wide": "Consumers of one stream that each get every message",
+    "waiting": "Messages waiting",
+}
+
+
+def rows_of(flat: Flat, name: str, numbers: Sequence[int]) -> tuple[tuple[str, ...], Rows]:
+    columns = [what for what in COLUMNS if f"growth.{name}.{numbers[0]}.{what}" in flat]
+    rows: Rows = []
+    for number in numbers:
+        values = (flat[f"growth.{name}.{number}.{what}"] for what in columns)
+        rows.append((f"{number:,}", *(f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in values)))
+    return (name, *(COLUMNS[what] for what in columns)), rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="How the costs of a message grow.")
+    parser.add_argument("--axis", choices=TITLES, action="append", help="only this axis; may be repeated")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as one flat JSON object, too")
+    parser.add_argument("--quick", action="store_true", help="smaller: to see that it runs, not to compare")
+    options = parser.parse_args()
+    figures = asyncio.run(costs(options.quick, options.axis))
+    show(figures)
+    facts = machine.facts()
+    print()
+    print("  ".join(f"{name.replace('_', '-')}: {value}" for name, value in facts.items()))
+    if options.json is not None:
+        flat = {**figures, **{f"machine.{name}": value for name, value in facts.items()}, "quick": options.quick}
+        options.json.write_text(json.dumps(flat, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
