@@ -14,7 +14,7 @@ from batch import new_batch
 from harness import WINDOW, Round, Server, fresh_server
 from tables import Flat, table
 
-from smith_sdk import Admission, Allow, AsyncSmithBus, Trust, signing, subjects
+from smith_sdk import Admission, Allow, AsyncSmithBus, Trust, inline, signing, subjects
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent
 
 GATES = {
@@ -37,6 +37,7 @@ def _plain_policy(intent: Intent) -> Allow:
 POLICIES: dict[str, tuple[str, Callable[..., Any]]] = {
     "async": ("async def", _async_policy),
     "plain": ("a plain function, in threads", _plain_policy),
+    "inline": ("inline(a plain function)", inline(_plain_policy)),
 }
 
 

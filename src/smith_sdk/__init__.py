@@ -58,6 +58,7 @@ __all__ = [
     "Trust",
     "Worker",
     "consumers",
+    "inline",
     "result_of",
     "sharding",
     "subjects",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
         Shards,
         Transform,
         Worker,
+        inline,
         result_of,
     )
     from .contract import Envelope, Shard, ShardKey
@@ -159,6 +161,7 @@ else:
             "Trust": ".trust:Trust",
             "Worker": ".aio:Worker",
             "consumers": ".topology:consumers",
+            "inline": ".aio:inline",
             "result_of": ".aio:result_of",
             "sharding": ".sharding",
             "subjects": ".subjects",

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -16,8 +18,19 @@ import pytest
 from buses import Account, Face, declaring, read_intent
 from support import eventually_async, raw_client
 
-from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, subjects
-from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent
+from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, inline, subjects
+from smith_sdk._core import codec
+from smith_sdk.aio.decision_records import EventTemplate
+from smith_sdk.protocol import (
+    AuditEvent,
+    ExecutorId,
+    FsReadV1Intent,
+    FsReadV1Params,
+    Intent,
+    IntentId,
+    PolicyDecision,
+    SecurityContext,
+)
 
 raw = subjects.intents.raw
 
@@ -93,6 +106,55 @@ async def test_the_publisher_of_a_denied_intent_gets_a_result(face: Face) -> Non
         await admission.stop()
         await running
         assert await events(bus) == [(intent.id, "denied", "deny", "tester")]
+
+
+async def test_an_inline_policy_decides_on_either_face(face: Face) -> None:
+    async with face.applied() as bus:
+
+        def policy(intent: Intent, message: Any) -> Deny:
+            return Deny(f"{message.payload.capability} at delivery {message.metadata.num_delivered}, in {threading.get_ident()}")
+
+        admission = face.admission(bus, policy=inline(policy), executor_id="tester")
+        running = asyncio.ensure_future(admission.run())
+        results = await asyncio.gather(*(bus.execute(read_intent(), timeout=10) for _ in range(5)))
+        said = {result.error.message for result in results}
+        assert len(said) == 1  # one thread, which is the one of the bus's event loop
+        assert said.pop().startswith("fs.read.v1 at delivery 1, in ")
+        await admission.stop()
+        await running
+        assert admission.stats.succeeded == 5
+
+
+async def test_an_inline_policy_that_blocks_the_loop_is_named(account: Account, caplog: pytest.LogCaptureFixture) -> None:
+    async with account.applied() as bus:
+        await bus.publish(raw.of(intent := read_intent()), intent)
+
+        def dawdle(intent: Intent) -> Allow:
+            until = time.monotonic() + 10
+            while "has blocked the event loop" not in caplog.text and time.monotonic() < until:
+                time.sleep(0.02)
+            return Allow()
+
+        async with admitting(bus, inline(dawdle)):
+            await eventually_async(lambda: decided(bus), 15)
+    assert "dawdle has blocked the event loop for" in caplog.text
+    assert "make it a plain function that is not inline" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["allowed", 'a "quoted" \\ reason\n', "intent-id", '"timestamp_ns":0', "\u00e4\U0001f600", ""])
+def test_an_event_is_encoded_as_its_class_would_be(text: str) -> None:
+    decision = PolicyDecision(rule_name=text, decision="allow", reason=text)
+    template = EventTemplate(result_status="ok", executor_id=ExecutorId(text), decision=decision)
+    for intent_id, now in (("intent-id", 0), ('"\\', 1), ("0198c9a1-7222", 1_760_000_000_000_000_000)):
+        event = AuditEvent(
+            intent_id=IntentId(intent_id),
+            result_status="ok",
+            timestamp_ns=now,
+            executor_id=ExecutorId(text),
+            policy_decisions=[decision],
+            security_context=SecurityContext(landlock_enabled=False, seccomp_enabled=False),
+        )
+        assert template.encode(intent_id, now) == codec.encode(event)
 
 
 async def test_a_transformed_intent_is_passed_on_in_place_of_the_original(account: Account) -> None:

@@ -23,10 +23,12 @@ import smith_sdk.sync
 from smith_sdk import Admission, Allow, AsyncSmithBus, Deny, Quarantine, ResultCode, Transform, Trust, aio, consumers, subjects
 from smith_sdk._core.jetstream.api import StoredMessage
 from smith_sdk.aio import refused_messages
+from smith_sdk.aio.admission_case import Case
 from smith_sdk.aio.admission_outputs import Outputs, fewer_bytes
 from smith_sdk.aio.decision_records import Records
 from smith_sdk.aio.patience import Patience
 from smith_sdk.aio.rulings import LetThrough, Refuse
+from smith_sdk.aio.shard_placement import VettedPlaces
 from smith_sdk.contract import now_ns
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import PermissionDenied
@@ -409,9 +411,10 @@ async def test_of_two_admissions_that_decide_at_once_the_later_adopts_the_decisi
         await publish(bus, intent)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
         one, other = Records(bus._session, "one"), Records(bus._session, "other")
+        case = Case(message, intent)
         let_through = LetThrough(message.raw, "policy", "allowed")
         refuse = Refuse(ResultCode.POLICY_DENIED, "policy", "no")
-        found = await asyncio.gather(one.put(message, intent.id, let_through), other.put(message, intent.id, refuse))
+        found = await asyncio.gather(one.put(case, let_through), other.put(case, refuse))
         assert [record.is_own for record in found].count(True) == 1
         assert found[0].ruling == found[1].ruling
         assert len(await stored(bus, "AUDIT_SECURITY")) == 1
@@ -422,14 +425,15 @@ async def test_a_halted_admission_does_not_repeat_what_another_one_has_done(acco
         intent = read_intent()
         await publish(bus, intent)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
+        case, vetted_place = Case(message, intent), VettedPlaces(bus._session).of(intent)
         ruling = LetThrough(message.raw, "policy", "allowed")
         records = Records(bus._session, "one")
         outputs = Outputs(bus._session, records, Patience(lambda: False))
-        await records.put(message, intent.id, ruling)
-        await outputs.let_through(message, intent, ruling, False)
+        await records.put(case, ruling)
+        await outputs.let_through(case, vetted_place, ruling, False)
         (vetted,) = await bus.consumer(consumers.executor_fs_read).fetch(1)
         await vetted.ack_sync()
-        await outputs.let_through(message, intent, ruling, True)
+        await outputs.let_through(case, vetted_place, ruling, True)
         assert await bus.consumer(consumers.executor_fs_read).fetch(1, timeout=0.2) == []
 
 

@@ -53,10 +53,9 @@ async def test_no_more_trails_are_kept_than_are_needed(account: Account) -> None
     async with account.applied() as bus:
         records = Records(bus._session, "gate")
         for number in range(_TRAILS + 10):
-            async with records._trail(f"id-{number}"):
-                pass
+            records._leave(records._enter(f"id-{number}"))
         assert len(records._trails) == _TRAILS
-        async with records._trail("id-5") as trail:
-            trail.add(7, {})
-        async with records._trail("id-5") as trail:
-            assert trail.read_up_to == 7
+        trail = records._enter("id-5")
+        trail.add(7, {})
+        records._leave(trail)
+        assert records._enter("id-5").read_up_to == 7

@@ -24,6 +24,7 @@ from smith_sdk import (
     Trust,
     Worker,
     consumers,
+    inline,
     result_of,
     sharding,
     subjects,
@@ -201,6 +202,7 @@ def policies(bus: AsyncSmithBus, trust: Trust) -> None:
     admission = Admission(bus, policy=of_both, executor_id="a", trust=trust)
     Admission(bus, policy=lambda intent: Allow(), executor_id="a")
     Admission(bus, policy=lambda intent, message: Deny("no"), executor_id="a")
+    Admission(bus, policy=inline(of_intent), executor_id="a")
     assert_type(admission.stats.succeeded, int)
 
 

@@ -21,6 +21,7 @@ from smith_sdk import (
     Stored,
     Worker,
     consumers,
+    inline,
     sharding,
     subjects,
     sync,
@@ -255,6 +256,7 @@ def policies(bus: AsyncSmithBus) -> None:
         return Allow()
 
     Admission(bus, policy=not_decided, executor_id="a")  # error
+    inline(not_decided)  # error
     Admission(bus, policy=of_one_capability, executor_id="a")  # error
     Admission(bus, policy=of_results, executor_id="a")  # error
     Admission(bus, policy=lambda intent: Allow(), executor_id="a", timeout="5s")  # error

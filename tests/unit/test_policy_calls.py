@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
+import time
 from typing import Any, cast
 
 import pytest
 from support import eventually_async
 
 from smith_sdk._core.execution.thread_pool import ThreadPool
+from smith_sdk.aio.inline_policy import inline
 from smith_sdk.aio.policy_calls import PolicyCalls
-from smith_sdk.errors import HandlerTimeout, OptionsError
+from smith_sdk.errors import HandlerTimeout, OptionsError, Reject
 
 
 class Given:
@@ -94,6 +97,95 @@ async def test_a_policy_gets_what_its_signature_takes(policy: Any, takes_message
 def test_other_policies_are_refused_when_the_admission_is_made(policy: Any) -> None:
     with pytest.raises(OptionsError, match="a function of an intent, or of an intent and its message"):
         PolicyCalls(cast("Any", policy), 1, 1.0)
+
+
+# ---- in the loop's thread
+
+
+@pytest.mark.parametrize(
+    ("policy", "takes_message"),
+    [
+        (lambda intent: (intent,), False),
+        (lambda intent, message: (intent, message), True),
+        (Rules().two, True),
+        (Rules(), True),
+        (functools.partial(three, rules=1), True),
+    ],
+)
+async def test_an_inline_policy_gets_what_its_signature_takes(policy: Any, takes_message: bool) -> None:
+    assert await called(inline(policy)) == (("intent", MESSAGE) if takes_message else ("intent",))
+
+
+async def test_an_inline_policy_is_called_in_the_thread_of_the_loop_and_others_are_not() -> None:
+    def policy(intent: Any) -> Any:
+        return threading.get_ident()
+
+    assert await called(inline(cast("Any", policy))) == threading.get_ident()
+    assert await called(policy) != threading.get_ident()
+
+
+async def test_what_a_policy_sets_in_context_variables_ends_with_its_call() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
+
+    def policy(intent: Any) -> Any:
+        variable.set("set")
+        return (variable.get(),)
+
+    async def later(intent: Any) -> Any:
+        variable.set("set")
+        await asyncio.sleep(0)
+        return (variable.get(),)
+
+    for one in (policy, inline(cast("Any", policy)), later):
+        assert await called(one) == ("set",)
+        assert variable.get() == ""
+
+
+@pytest.mark.parametrize("policy", [asynchronous, Later(), Later().__call__, functools.partial(asynchronous, message=1)])
+def test_a_coroutine_function_cannot_be_inline(policy: Any) -> None:
+    with pytest.raises(OptionsError, match=r"inline\(.*coroutine function.*Admission\(policy=...\)"):
+        inline(policy)
+
+
+@pytest.mark.parametrize("policy", [None, "allow"])
+def test_what_cannot_be_called_cannot_be_inline(policy: Any) -> None:
+    with pytest.raises(OptionsError, match="a function of an intent"):
+        inline(policy)
+
+
+async def test_an_inline_policy_that_returns_a_coroutine_is_refused() -> None:
+    with pytest.raises(Reject, match="is inline and returned coroutine: it has to return a Decision"):
+        await called(inline(cast("Any", lambda intent: asynchronous(intent, None))))
+
+
+async def test_an_async_policy_is_timed_from_its_call_on() -> None:
+    async def waits(intent: Any) -> Any:
+        await asyncio.sleep(20)
+
+    async def blocks(intent: Any) -> Any:
+        time.sleep(0.05)  # noqa: ASYNC251 -- that it blocks the loop is the point
+        await asyncio.sleep(20)
+
+    began = time.monotonic()
+    for policy in (waits, blocks):
+        with pytest.raises(HandlerTimeout, match=r"Admission\(timeout=...\)"):
+            await called(policy, timeout=0.1)
+    assert time.monotonic() - began < 5
+
+
+async def test_an_async_policy_may_return_what_has_to_be_awaited_in_its_time() -> None:
+    async def returns_one(intent: Any) -> Any:
+        return asynchronous(intent, None)
+
+    async def returns_a_slow_one(intent: Any) -> Any:
+        return asyncio.sleep(20)
+
+    assert await called(returns_one) == ("intent", None)
+    with pytest.raises(HandlerTimeout):
+        await called(returns_a_slow_one, timeout=0.05)
+
+
+# ---- in threads
 
 
 async def test_a_hung_thread_costs_no_other_call_until_there_are_too_many(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ generated from the signatures here: an `async def` becomes a blocking call, one 
 not waited for, a class with `_batch` an iterator.
 """
 
-from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
+from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform, inline
 from .alerts import Alert, AlertMonitor, AlertRule
 from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
@@ -117,5 +117,6 @@ __all__ = [
     "Worker",
     "WorkerReport",
     "WorkerStats",
+    "inline",
     "result_of",
 ]

@@ -26,22 +26,24 @@ from .control_watch import ControlWatch
 from .decision_records import Records
 from .decisions import Allow, Decision, Deny, Quarantine, Transform
 from .executor_check import ExecutorCheck, NoExecutor, require_choice
+from .inline_policy import inline as inline
 from .message import Message
 from .patience import Patience
 from .policy_calls import PolicyCalls, Present
 from .refused_messages import Refused
 from .settle import WorkerStats
+from .shard_placement import VettedPlaces
 from .slots import Slots
 
-__all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
+__all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform", "inline"]
 
 
 class Admission:
     """Consumes raw intents and vets, denies or quarantines each, with an audit event.
 
     `policy` is called with the decoded intent, or with the intent and its message if it takes two
-    arguments, and returns a `Decision`; a plain function runs in a thread. `timeout` (seconds) is
-    how long it may take: after that the attempt has failed.
+    arguments, and returns a `Decision`; a plain function runs in a thread, or with `inline` in the
+    event loop. `timeout` (seconds) is how long it may take: after that the attempt has failed.
 
     With `trust`, the signature of each intent is verified over the bytes as received before the
     policy is called, and each intent is let through once. Expired intents, and those from further
@@ -80,13 +82,14 @@ class Admission:
         patience, records = Patience(self._is_stopping), Records(session, executor_id)
         outputs = Outputs(session, records, patience)
         control = ControlWatch(session, self._is_stopping)
-        self._executors = ExecutorCheck(session, patience, control, require_choice(no_executor))
+        places = VettedPlaces(session)
+        self._executors = ExecutorCheck(session, patience, control, places, require_choice(no_executor))
         answers = FailureAnswers(session, spec.name, ResultCode.ADMISSION_FAILED)
         refused = Refused(session, executor_id, outputs, answers, patience)
         self._worker = Slots(
             session,
             spec,
-            Gate(session, trust, self._policy, records, outputs, refused, patience, control, self._executors),
+            Gate(session, trust, self._policy, records, outputs, refused, patience, control, self._executors, places),
             RetryPolicy(max_attempts=spec.max_attempts),
             concurrency=slots,
             undecodable=partial(refuse_undecodable, refused),

@@ -7,9 +7,6 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-import msgspec
-
-from .._core.execution.context_call import call_in_context
 from .._core.jetstream.session import Session
 from .._core.log_records import CORRELATION, sdk_logger
 from .._core.monitoring.control import BACKPRESSURE
@@ -29,11 +26,12 @@ from ..errors import (
 from ..protocol import Intent
 from ..topology import consumers
 from ..trust import Trust
+from .admission_case import Case
 from .admission_outputs import FULL, Because, Outputs, fields_of
 from .answers import NotQuarantined
 from .control_watch import ControlWatch
 from .decision_headers import RELEASE
-from .decision_records import Record, Records, digest_of
+from .decision_records import Record, Records
 from .executor_check import ExecutorCheck
 from .message import Message
 from .patience import Patience
@@ -43,23 +41,13 @@ from .refused_messages import Refused
 from .release_events import Release, find_release
 from .rulings import Drop, Keep, LetThrough, Refuse, Ruling, of_decision, out_of_time, outgoing, storable
 from .settle import DeadLetter, Retry, Verdict
-from .shard_placement import vetted_place
+from .shard_placement import VettedPlaces
 
 log: Final = sdk_logger("admission")
 
+_RELEASE: Final = RELEASE.encode()
 _CLOCK_SKEW: Final = 30.0
 """Seconds by which the clocks of publishers and this one may differ without a `Trust`."""
-
-
-class _Case(msgspec.Struct, frozen=True, eq=False):
-    """One delivery of a raw intent."""
-
-    message: Message[Any, Any]
-    intent: Intent
-    release: Release | None
-    """The release from the quarantine that it comes from."""
-    began: float
-    """On the monotonic clock."""
 
 
 class _SwitchedOff(Exception):
@@ -82,6 +70,7 @@ class Gate:
         patience: Patience,
         control: ControlWatch,
         executors: ExecutorCheck,
+        places: VettedPlaces,
     ) -> None:
         self._session = session
         self._trust = trust
@@ -94,6 +83,7 @@ class Gate:
         self._control = control
         self._switch = QuarantineSwitch(control)
         self._executors = executors
+        self._places = places
 
     # ---- the run
 
@@ -123,97 +113,105 @@ class Gate:
     def name_of(self, message: Message[Any, Any]) -> str:
         return self._policy.name
 
-    def run(self, message: Message[Any, Any]) -> Awaitable[None]:
-        return call_in_context(self._admit, message)
+    async def run(self, message: Message[Any, Any]) -> None:
+        intent: Intent = message.payload
+        outside = CORRELATION.get()
+        CORRELATION.set(intent.id)
+        try:
+            await self._admit(Case(message, intent))
+        finally:
+            CORRELATION.set(outside)
 
     # ---- one message
 
-    async def _admit(self, message: Message[Any, Any]) -> None:
-        intent: Intent = message.payload
-        CORRELATION.set(intent.id)
-        self._executors.require_free(message, intent)
-        began = monotonic()
-        case = _Case(message, intent, await self._release_of(message, intent), began)
+    async def _admit(self, case: Case) -> None:
+        message = case.message
+        self._executors.require_free(message, case.intent)
+        if message._raw.may_have(_RELEASE):
+            case.release = await self._release_of(case)
         record = None
-        if message.metadata.num_delivered > 1:  # the first decision stands, whatever the time is now
-            record = await self._patience.until_done(lambda: self._records.find(message, intent.id, case.release))
+        if case.delivery.num_delivered > 1:  # the first decision stands, whatever the time is now
+            record = await self._patience.until_done(lambda: self._records.find(case))
         if record is None:
             record = await self._put(case, await self._ruling(case))
-        await self._carry_out(case, record)
+        if type(record.ruling) is LetThrough:
+            await self._let_through(case, record, record.ruling)
+        else:
+            await self._carry_out(case, record)
 
-    async def _release_of(self, message: Message[Any, Any], intent: Intent) -> Release | None:
+    async def _release_of(self, case: Case) -> Release | None:
+        message, intent_id = case.message, case.intent.id
         if RELEASE not in message.headers:
             return None
-        digest = digest_of(message)
-        found = await self._patience.until_done(lambda: find_release(self._session, message.headers, intent.id, digest))
+        found = await self._patience.until_done(lambda: find_release(self._session, message.headers, intent_id, case.digest))
         if found is None:
             log.warning(
                 "intent %s says that it was released from the quarantine, and the audit trail does not: it is taken for a new one",
-                intent.id,
-                extra=fields_of(message, intent.id),
+                intent_id,
+                extra=fields_of(message, intent_id),
             )
         return found
 
-    async def _put(self, case: _Case, ruling: Ruling, *, after: int = 0) -> Record:
-        message, intent = case.message, case.intent
-
+    async def _put(self, case: Case, ruling: Ruling, *, after: int = 0) -> Record:
         def put() -> Awaitable[Record]:
             # It may be held up for hours: what has expired meanwhile must not be let through.
-            late = out_of_time(intent, now_ns(), self._skew) if isinstance(ruling, LetThrough) else None
-            return self._records.put(message, intent.id, late or ruling, after=after, release=case.release)
+            late = out_of_time(case.intent, now_ns(), self._skew) if type(ruling) is LetThrough else None
+            return self._records.put(case, late or ruling, after=after)
 
         return await self._patience.until_done(put)
 
-    async def _ruling(self, case: _Case) -> Ruling:
+    async def _ruling(self, case: Case) -> Ruling:
         """What the checks, the switch and the policy say, in their order: the cheap ones first."""
-        refusal = out_of_time(case.intent, now_ns(), self._skew) or await self._untrusted(case)
+        refusal = out_of_time(case.intent, now_ns(), self._skew)
+        if refusal is None and self._trust is not None:
+            refusal = await self._untrusted(self._trust, case)
         if refusal is not None:
             return refusal
         # Whoever releases an intent means it, whether back pressure has ended or not.
         kept = None if case.release is not None else self._switch.ruling()
         return kept or await self._of_policy(case)
 
-    async def _untrusted(self, case: _Case) -> Refuse | None:
-        if self._trust is None:
-            return None
-        found = await self._policy.in_time(self._trust.check(case.message.raw, case.intent), "verifying the signature")
+    async def _untrusted(self, trust: Trust, case: Case) -> Refuse | None:
+        found = await self._policy.in_time(trust.check(case.message.raw, case.intent), "verifying the signature")
         return None if found is None else Refuse(found.code, "signature", storable(found.reason))
 
-    async def _of_policy(self, case: _Case) -> Ruling:
+    async def _of_policy(self, case: Case) -> Ruling:
         ruling = await self._decide(case)
         if isinstance(ruling, Keep) and case.release is not None and case.release.is_approval:
             said = f"released from the quarantine by {case.release.by}; rule {ruling.rule}: {ruling.reason}"
             ruling = LetThrough(case.message.raw, "release", storable(said))
-        if isinstance(ruling, LetThrough):
-            return await self._unroutable(case, ruling) or await self._replayed(case) or ruling
+        if type(ruling) is LetThrough:
+            refusal = await self._unroutable(case, ruling)
+            if refusal is None and self._trust is not None:  # last: it must not use up the one time of what is refused
+                refusal = await self._replayed(self._trust, case)
+            return refusal or ruling
         return ruling
 
-    async def _decide(self, case: _Case) -> Ruling:
+    async def _decide(self, case: Case) -> Ruling:
         decision = await self._policy.decide(case.message)
         return of_decision(self._session, case.intent, case.message.raw, decision)
 
-    async def _replayed(self, case: _Case) -> Refuse | None:
-        # Last: what is refused for another reason must not use up its one time.
-        if self._trust is None:
-            return None
+    async def _replayed(self, trust: Trust, case: Case) -> Refuse | None:
         holder = None if case.release is None else f"release.{case.release.seq}"
-        found = await self._patience.until_done(partial(self._trust.claim, self._session, case.intent, case.message, holder))
+        found = await self._patience.until_done(partial(trust.claim, self._session, case.intent, case.message, holder))
         return None if found is None else Refuse(found.code, "replay", storable(found.reason))
 
-    async def _unroutable(self, case: _Case, ruling: LetThrough) -> Ruling | None:
+    async def _unroutable(self, case: Case, ruling: LetThrough) -> Ruling | None:
         """The ruling on an intent whose key is not valid, or that no consumer receives: an interest
         stream would drop it.
         """
         intent = outgoing(case.intent, ruling)
         try:
-            place = vetted_place(self._session, intent)
+            place = self._places.of(intent)
         except InvalidShardKey as error:
             return Refuse(ResultCode.INVALID_SHARD_KEY, "shard", storable(str(error)))
+        if self._executors.knows(place):
+            return None
         return await self._executors.ruling(case.message, intent, place.stream, place.subject)
 
     # ---- what comes of a ruling
 
-    async def _carry_out(self, case: _Case, record: Record) -> None:
+    async def _carry_out(self, case: Case, record: Record) -> None:
         match record.ruling:
             case LetThrough() as ruling:
                 await self._let_through(case, record, ruling)
@@ -233,13 +231,13 @@ class Gate:
                     extra=fields_of(case.message, case.intent.id),
                 )
 
-    async def _quarantine(self, case: _Case, record: Record, ruling: Keep) -> None:
+    async def _quarantine(self, case: Case, record: Record, ruling: Keep) -> None:
         try:
             await self._outputs.quarantine(case.message, _because(case, record, ruling))
         except FULL as full:  # the dead letters keep it for review as well
             raise NotQuarantined(f"quarantined by rule {ruling.rule}: {ruling.reason}; not stored there: {full}") from full
 
-    async def _relieve(self, case: _Case, record: Record, ruling: Keep) -> None:
+    async def _relieve(self, case: Case, record: Record, ruling: Keep) -> None:
         """Quarantine what back pressure keeps back. It waits for room there: nothing is lost.
 
         One that does not fit is decided about as without back pressure, and so is one that still
@@ -261,7 +259,7 @@ class Gate:
         else:
             self._switch.count()
 
-    async def _let_through(self, case: _Case, record: Record, ruling: LetThrough) -> None:
+    async def _let_through(self, case: Case, record: Record, ruling: LetThrough) -> None:
         if ruling.word == "transform":
             ruling = await self._transformed(case, record, ruling)
         intent = outgoing(case.intent, ruling)
@@ -269,7 +267,7 @@ class Gate:
         # A process that was halted may find that another one has carried out its decision.
         may_be_done = not record.is_own or monotonic() - case.began > consumers.admission.ack_wait
         try:
-            await self._outputs.let_through(case.message, intent, ruling, may_be_done)
+            await self._outputs.let_through(case, self._places.of(intent), ruling, may_be_done)
         except NoInterest as error:  # since it was checked
             other: Ruling = self._executors.without(case.message, intent, str(error.stream), str(error.subject), error)
         except PayloadTooLarge as error:
@@ -278,7 +276,7 @@ class Gate:
             return
         await self._carry_out(case, await self._put(case, other, after=record.seq))
 
-    async def _transformed(self, case: _Case, record: Record, ruling: LetThrough) -> LetThrough:
+    async def _transformed(self, case: Case, record: Record, ruling: LetThrough) -> LetThrough:
         """`ruling` with the bytes to publish: a record does not hold them."""
         if record.is_own:
             return ruling
@@ -288,7 +286,7 @@ class Gate:
         raise Reject("a decision to transform this intent is on record, and the policy does not transform it any more")
 
 
-def _because(case: _Case, record: Record, ruling: Keep) -> Because:
+def _because(case: Case, record: Record, ruling: Keep) -> Because:
     count = 0 if case.release is None else case.release.count
     return Because(rule=ruling.rule, reason=ruling.reason, event=record.seq, count=count)
 

@@ -7,7 +7,7 @@ is found to be there. That is looked up, not believed: anybody may have publishe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
@@ -19,26 +19,27 @@ from .._core import codec
 from .._core.dead_letters.format import fit, own_headers
 from .._core.foreign_text import one_line
 from .._core.jetstream.api import StoredMessage
+from .._core.jetstream.publish_request import PublishRequest
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.control import BACKPRESSURE
 from .._core.result_codes import ResultCode
 from ..errors import ContractError, MessageNotFound, PayloadTooLarge, QueueFull, SmithError, StreamNotFound
-from ..protocol import Intent, QuarantinedIntent
+from ..protocol import QuarantinedIntent
+from .admission_case import Case, digest_of, place_of
 from .answers import put_answer, read_intent_id
 from .decision_headers import COUNT, DECISION_FOR, DIGEST, EVENT, RULE
-from .decision_records import Records, digest_of, place_of
+from .decision_records import Records
 from .log_fields import message_fields
 from .message import Message
 from .patience import Patience
 from .rulings import LetThrough, storable
-from .shard_placement import Place, vetted_place
+from .shard_placement import Place
 
 log: Final = sdk_logger("admission")
 
 FULL: Final = (QueueFull, StreamNotFound, PayloadTooLarge)
 """What a stream raises that cannot keep a message."""
-_NONE: Final[Mapping[str, str]] = {}
 IsOurs = Callable[[StoredMessage | None], Awaitable[bool]]
 """Whether a message that was stored under our id is ours; None: it is not there any more."""
 _FRAME: Final = 4096
@@ -68,19 +69,18 @@ class Outputs:
 
     # ---- vetted
 
-    async def let_through(self, message: Message[Any, Any], intent: Intent, ruling: LetThrough, may_be_done: bool) -> None:
-        """Publish `ruling.data`, the bytes of the vetted `intent`: to its shard if it has a key.
+    async def let_through(self, case: Case, vetted: Place, ruling: LetThrough, may_be_done: bool) -> None:
+        """Publish `ruling.data`, the bytes of the vetted intent, to its place.
 
-        Raises `NoInterest` if no executor receives it, `InvalidShardKey`.
+        Raises `NoInterest` if no executor receives it.
 
         `may_be_done`: for this raw message it may have been published, and be executed by now.
         """
-        place, vetted = place_of(message), vetted_place(self._session, intent)
-        may_be_done = may_be_done or message.metadata.num_delivered > 1
+        may_be_done = may_be_done or case.delivery.num_delivered > 1
 
         def is_same(there: StoredMessage) -> bool:
             # A policy may transform the same intent into other bytes each time.
-            is_transformed = ruling.word == "transform" and there.headers.get(DECISION_FOR) == place
+            is_transformed = ruling.word == "transform" and there.headers.get(DECISION_FOR) == case.place
             return is_transformed or there.data == ruling.data
 
         async def is_ours(there: StoredMessage | None) -> bool:
@@ -88,10 +88,11 @@ class Outputs:
                 return True
             if there is None and may_be_done:  # an interest stream deletes what is acknowledged
                 return True
-            return await self._patience.until_done(lambda: self._records.was_let_through_elsewhere(message, intent.id))
+            return await self._patience.until_done(lambda: self._records.was_let_through_elsewhere(case))
 
         # The same bytes published twice are one vetted intent; other bytes with its id are another.
-        await self._publish(vetted, ruling.data, digest_of(message)[:32], intent.id, message, is_ours)
+        headers = {DECISION_FOR: case.place}
+        await self._publish(vetted, ruling.data, case.digest[:32], case.intent.id, case.message, is_ours, headers)
 
     # ---- denied
 
@@ -156,7 +157,14 @@ class Outputs:
         subject = subjects.intents.quarantine(capability=message.subject.capability)
         kept = QuarantinedIntent.new(intent=raw[:most], reason=reason)
         own, _ = fit(own_headers(message.headers), room)
-        headers = {**own, RULE: one_line(because.rule), EVENT: str(because.event), COUNT: str(because.count), DIGEST: digest}
+        headers = {
+            **own,
+            RULE: one_line(because.rule),
+            EVENT: str(because.event),
+            COUNT: str(because.count),
+            DIGEST: digest,
+            DECISION_FOR: place_of(message),
+        }
 
         async def is_ours(there: StoredMessage | None) -> bool:
             if there is None:
@@ -169,9 +177,7 @@ class Outputs:
 
         identity = f"seq-{place.stream_seq}"
         where = Place(str(subject), str(subject.STREAM), None)
-        await self._publish(
-            where, codec.encode(kept), str(place.timestamp), identity, message, is_ours, unless=FULL, headers=headers
-        )
+        await self._publish(where, codec.encode(kept), str(place.timestamp), identity, message, is_ours, headers, unless=FULL)
 
     # ---- publishing
 
@@ -183,28 +189,24 @@ class Outputs:
         identity: str,
         message: Message[Any, Any],
         is_ours: IsOurs,
+        headers: dict[str, str],
         *,
         unless: tuple[type[SmithError], ...] = (),
-        headers: Mapping[str, str] = _NONE,
     ) -> None:
         """Publish under an id of `key` and `identity`, and a further one if another message has it.
 
         `execute` and `trace` find messages by ids that end with `identity`.
         """
-        stream = to.stream
-        headers = {**headers, DECISION_FOR: place_of(message)}
         while True:
             msg_id = f"{to.name}:{key}:{identity}"
-            ack = await self._patience.until_done(
-                partial(self._session.publish, to.subject, data, stream=stream, msg_id=msg_id, headers=headers, shard=to.shard),
-                unless=unless,
-            )
-            if not ack.duplicate or await is_ours(await self._stored(stream, ack.seq)):
+            request = PublishRequest(to.subject, data, to.stream, msg_id, headers, None, True, to.shard)
+            ack = await self._patience.until_done(partial(self._session.publish_request, request), unless=unless)
+            if not ack.duplicate or await is_ours(await self._stored(to.stream, ack.seq)):
                 return
             log.warning(
                 "the message id %s on stream %s was taken by another message: publishing under a further one",
                 msg_id,
-                stream,
+                to.stream,
                 extra=fields_of(message, None),
             )
             key = f"{key}.{uuid4().hex}"

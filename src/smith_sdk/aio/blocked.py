@@ -46,7 +46,7 @@ def report_blocked(
     log.warning(
         "%s has blocked the event loop for %.1f s, at %s:%d in %s, with the message on %s, seq %d: nothing else runs there, and no "
         "message is acknowledged or kept in progress: after the ack wait of %g s those in flight are redelivered while they still run "
-        "here; make it a plain function, which runs in a thread, or call what blocks with asyncio.to_thread",
+        "here; make it a plain function that is not inline, which runs in a thread, or call what blocks with asyncio.to_thread",
         blocker,
         seconds,
         handler.f_code.co_filename,

@@ -8,11 +8,9 @@ that subject, under whatever message id, does not prevent it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -25,12 +23,20 @@ from .._core.result_codes import ResultCode
 from ..contract import now_ns
 from ..errors import ContractError, MessageNotFound
 from ..protocol import AuditEvent, ExecutorId, IntentId, PolicyDecision, SecurityContext
+from .admission_case import Case
 from .decision_headers import DECISION, DECISION_FOR, DIGEST, LET_THROUGH, RELEASE
-from .message import Message
-from .release_events import Release
 from .rulings import Drop, Keep, LetThrough, Refuse, Ruling
 
 _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
+_STREAM: Final = str(subjects.audit.policy.STREAM)
+_SUBJECT: Final = subjects.audit.policy.PATTERN.removesuffix("{intent_id}")
+Word: TypeAlias = Literal["allow", "deny", "transform"]
+Status: TypeAlias = Literal["ok", "denied", "error"]
+_STATUSES: Final[dict[type[Ruling], Status]] = {LetThrough: "ok", Refuse: "denied", Keep: "error"}
+_MARK: Final = "intent-id"
+_TIME: Final = b'"timestamp_ns":0'
+_TEMPLATES: Final = 256
+"""Encoded events that are kept."""
 _TRAILS: Final = 1024
 """Intents of which the events are remembered."""
 _MOST_READ: Final = 1000
@@ -47,16 +53,6 @@ class Record(msgspec.Struct, frozen=True):
     """Whether it was stored just now."""
 
 
-def place_of(message: Message[Any, Any]) -> str:
-    """Names a raw message: a sequence alone does not, if its stream is deleted and made again."""
-    place = message.metadata
-    return f"{place.stream}.{place.stream_seq}.{place.timestamp}"
-
-
-def digest_of(message: Message[Any, Any]) -> str:
-    return hashlib.sha256(message.raw).hexdigest()
-
-
 class _Trail:
     """The events on the subject of one intent that this admission has read or written.
 
@@ -64,33 +60,37 @@ class _Trail:
     once, and one of them is decided about at a time: they would all compete for the same subject.
     """
 
+    __slots__ = ("_released", "decisions", "lock", "read_up_to", "users")
+
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
         """Decisions that wait for it, or have it."""
         self.read_up_to = 0
         """The sequence of the last of the events; 0 if there are none."""
-        self.decisions: dict[str, list[int]] = {}
+        self.decisions: dict[str, tuple[int, ...]] = {}
         """By the messages that they are for: the sequences of their events, in order."""
-        self.released: dict[str, set[str]] = {}
-        """By the release: the raw messages of it that were decided about."""
+        self._released: dict[str, set[str]] | None = None
+        """By the release: the raw messages of it that were decided about; None: not released."""
 
     def add(self, seq: int, headers: Mapping[str, str]) -> None:
         if seq > self.read_up_to:
             self.read_up_to = seq
             if (place := headers.get(DECISION_FOR)) is not None:
-                self.decisions.setdefault(place, []).append(seq)
+                self.decisions[place] = (*self.decisions.get(place, ()), seq)
                 if (release := headers.get(RELEASE)) is not None:
-                    self.released.setdefault(release, set()).add(place)
+                    self._released = self._released or {}
+                    self._released.setdefault(release, set()).add(place)
 
-    def dropped(self, message: Message[Any, Any], release: Release | None) -> Record | None:
-        """The record about `message` if nothing is to be done about it: its `release` is done.
+    def dropped(self, case: Case) -> Record | None:
+        """The record about `case` if nothing is to be done about it: its release is done.
 
         An interrupted release that is run again may publish a second copy of the raw message.
         """
+        release = case.release
         if release is None:
             return None
-        if self.released.get(str(release.seq), set()) - {place_of(message)}:
+        if (self._released or {}).get(str(release.seq), set()) - {case.place}:
             return Record(Drop("another copy of it was released, and decided about"), 0, False)
         if any(seq > release.seq for seq in self.decisions.get(release.place, ())):
             return Record(Drop("it was discarded after its release had begun"), 0, False)
@@ -99,7 +99,7 @@ class _Trail:
     def clear(self) -> None:
         self.read_up_to = 0
         self.decisions.clear()
-        self.released.clear()
+        self._released = None
 
 
 class Records:
@@ -109,84 +109,81 @@ class Records:
         self._session = session
         self._executor_id = ExecutorId(executor_id)
         self._trails: OrderedDict[str, _Trail] = OrderedDict()
+        self._events: dict[tuple[type[Ruling], str, str, str], EventTemplate] = {}
 
-    async def put(
-        self,
-        message: Message[Any, Any],
-        intent_id: str,
-        ruling: Ruling,
-        *,
-        after: int = 0,
-        release: Release | None = None,
-    ) -> Record:
-        """Store `ruling`, unless a decision about `message` is stored: then return that one.
+    async def put(self, case: Case, ruling: Ruling, *, after: int = 0) -> Record:
+        """Store `ruling`, unless a decision about `case` is stored: then return that one.
 
-        `after` is the sequence of a stored decision that `ruling` replaces, `release` the one from
-        the quarantine that `message` comes from.
+        `after` is the sequence of a stored decision that `ruling` replaces.
         """
-        subject = _subject(intent_id)
-        data, headers = self._event(intent_id, ruling), _headers(message, ruling, release)
-        guess = 0 if release is None else release.seq  # mostly the last event on the subject
-        async with self._trail(intent_id) as trail:
-            while True:
-                found = await self._known(trail, message, after) or trail.dropped(message, release)
-                if found is not None:
-                    return found
-                known = max(after, trail.read_up_to)
-                expected = max(known, guess)
-                stored = await compare_and_set(
-                    self._session, str(subject.STREAM), str(subject), data, expected=expected, headers=headers
-                )
-                if not isinstance(stored, Taken):
-                    if expected == known:  # else there may be events before it that were not read
-                        trail.add(stored, headers)
-                    return Record(ruling, stored, True)
-                guess = 0
-                if stored.message is None or stored.message.seq < trail.read_up_to:
-                    trail.clear()  # the stream was deleted, and made again
-                if stored.message is not None:
-                    await self._follow(trail, subject, stored.message)
-                else:
-                    after = 0
+        subject = _subject(case)
+        data, headers = self._event(case, ruling), _headers(case, ruling)
+        guess = 0 if case.release is None else case.release.seq  # mostly the last event on the subject
+        trail = self._enter(case.intent.id)
+        try:
+            async with trail.lock:
+                while True:
+                    found = await self._known(trail, case, after) if trail.decisions else None
+                    found = found or trail.dropped(case)
+                    if found is not None:
+                        return found
+                    known = max(after, trail.read_up_to)
+                    expected = max(known, guess)
+                    stored = await compare_and_set(self._session, _STREAM, subject, data, expected=expected, headers=headers)
+                    if not isinstance(stored, Taken):
+                        if expected == known:  # else there may be events before it that were not read
+                            trail.add(stored, headers)
+                        return Record(ruling, stored, True)
+                    guess = 0
+                    if stored.message is None or stored.message.seq < trail.read_up_to:
+                        trail.clear()  # the stream was deleted, and made again
+                    if stored.message is not None:
+                        await self._follow(trail, subject, stored.message)
+                    else:
+                        after = 0
+        finally:
+            self._leave(trail)
 
-    async def find(self, message: Message[Any, Any], intent_id: str, release: Release | None = None) -> Record | None:
-        """The decision about `message` that is stored, if one is."""
-        subject = _subject(intent_id)
-        async with self._trail(intent_id) as trail:
-            try:
-                last = await self._session.api.last_message(str(subject.STREAM), str(subject))
-            except MessageNotFound:
-                trail.clear()
-                return None
-            if last.seq < trail.read_up_to:
-                trail.clear()
-            await self._follow(trail, subject, last)
-            return await self._known(trail, message, 0) or trail.dropped(message, release)
+    async def find(self, case: Case) -> Record | None:
+        """The decision about `case` that is stored, if one is."""
+        subject, trail = _subject(case), self._enter(case.intent.id)
+        try:
+            async with trail.lock:
+                try:
+                    last = await self._session.api.last_message(_STREAM, subject)
+                except MessageNotFound:
+                    trail.clear()
+                    return None
+                if last.seq < trail.read_up_to:
+                    trail.clear()
+                await self._follow(trail, subject, last)
+                return await self._known(trail, case, 0) or trail.dropped(case)
+        finally:
+            self._leave(trail)
 
-    async def was_let_through_elsewhere(self, message: Message[Any, Any], intent_id: str) -> bool:
+    async def was_let_through_elsewhere(self, case: Case) -> bool:
         """Whether another raw message with the same bytes was let through."""
-        subject, place, digest = _subject(intent_id), place_of(message), digest_of(message)
-        async for one in self._on(subject, 0):
+        async for one in self._on(_subject(case), 0):
             headers = one.headers
-            if headers.get(DIGEST) == digest and headers.get(DECISION) == LET_THROUGH and headers.get(DECISION_FOR) != place:
+            is_same = headers.get(DIGEST) == case.digest and headers.get(DECISION) == LET_THROUGH
+            if is_same and headers.get(DECISION_FOR) != case.place:
                 return True
         return False
 
-    async def _known(self, trail: _Trail, message: Message[Any, Any], after: int) -> Record | None:
-        """The newest decision about `message` later than `after`, of the events that were read."""
-        place = place_of(message)
-        for seq in reversed(trail.decisions.get(place, ())):
+    async def _known(self, trail: _Trail, case: Case, after: int) -> Record | None:
+        """The newest decision about `case` later than `after`, of the events that were read."""
+        for seq in reversed(trail.decisions.get(case.place, ())):
             if seq <= after:
                 break
             try:
-                stored = await self._session.api.message(str(subjects.audit.policy.STREAM), seq)
+                stored = await self._session.api.message(_STREAM, seq)
             except MessageNotFound:
                 continue
-            if (found := _read(stored, place, message)) is not None:
+            if (found := _read(stored, case)) is not None:
                 return found
         return None
 
-    async def _follow(self, trail: _Trail, subject: subjects.audit.policy, last: StoredMessage) -> None:
+    async def _follow(self, trail: _Trail, subject: str, last: StoredMessage) -> None:
         """Read the events up to `last` that were not read before.
 
         Beyond a bound, some are left out: their raw messages may be decided about once more.
@@ -197,17 +194,20 @@ class Records:
             trail.add(one.seq, one.headers)
         trail.add(last.seq, last.headers)
 
-    @contextlib.asynccontextmanager
-    async def _trail(self, intent_id: str) -> AsyncIterator[_Trail]:
-        """What is known of the events of an intent; for one decision at a time."""
-        trail = self._trails.setdefault(intent_id, _Trail())
-        self._trails.move_to_end(intent_id)
+    def _enter(self, intent_id: str) -> _Trail:
+        """What is known of the events of an intent: its lock is for one decision at a time.
+        `_leave` it."""
+        trail = self._trails.get(intent_id)
+        if trail is None:
+            trail = self._trails[intent_id] = _Trail()
+        else:
+            self._trails.move_to_end(intent_id)
         trail.users += 1
-        try:
-            async with trail.lock:
-                yield trail
-        finally:
-            trail.users -= 1
+        return trail
+
+    def _leave(self, trail: _Trail) -> None:
+        trail.users -= 1
+        if len(self._trails) > _TRAILS:
             self._forget()
 
     def _forget(self) -> None:
@@ -218,38 +218,65 @@ class Records:
                 return
             del self._trails[oldest]
 
-    async def _on(self, subject: subjects.audit.policy, after: int) -> AsyncIterator[StoredMessage]:
+    async def _on(self, subject: str, after: int) -> AsyncIterator[StoredMessage]:
         """The events of an intent that were stored later than `after`, the oldest first."""
         for _ in range(_MOST_READ):
             try:
-                found = await self._session.api.next_message(str(subject.STREAM), after + 1, str(subject))
+                found = await self._session.api.next_message(_STREAM, after + 1, subject)
             except MessageNotFound:
                 return
             yield found
             after = found.seq
 
-    def _event(self, intent_id: str, ruling: Ruling) -> bytes:
-        word: Literal["allow", "deny", "transform"] = ruling.word if isinstance(ruling, LetThrough) else "deny"
-        statuses: dict[type[Ruling], Literal["ok", "denied", "error"]] = {LetThrough: "ok", Refuse: "denied", Keep: "error"}
-        return codec.encode(
-            AuditEvent(
-                intent_id=IntentId(intent_id),
-                result_status=statuses[type(ruling)],
-                timestamp_ns=now_ns(),
+    def _event(self, case: Case, ruling: Ruling) -> bytes:
+        word: Word = ruling.word if isinstance(ruling, LetThrough) else "deny"
+        key = type(ruling), word, ruling.rule, ruling.reason
+        template = self._events.get(key)
+        if template is None:
+            if len(self._events) >= _TEMPLATES:  # reasons of a policy may be as many as intents
+                self._events.clear()
+            template = self._events[key] = EventTemplate(
+                result_status=_STATUSES[type(ruling)],
                 executor_id=self._executor_id,
-                policy_decisions=[PolicyDecision(rule_name=ruling.rule, decision=word, reason=ruling.reason)],
-                security_context=_UNCONFINED,
+                decision=PolicyDecision(rule_name=ruling.rule, decision=word, reason=ruling.reason),
             )
+        return template.encode(case.intent.id, now_ns())
+
+
+class EventTemplate:
+    """The event of one decision, encoded but for the intent's id and the time.
+
+    Encoding a whole event for each intent takes five times as long.
+    """
+
+    def __init__(self, *, result_status: Status, executor_id: ExecutorId, decision: PolicyDecision) -> None:
+        event = AuditEvent(
+            intent_id=IntentId(_MARK),
+            result_status=result_status,
+            timestamp_ns=0,
+            executor_id=executor_id,
+            policy_decisions=[decision],
+            security_context=_UNCONFINED,
         )
+        # Keys in the order of the fields: the id comes before every text of others, so the first
+        # mark is the id.
+        before, _, rest = codec.encode(event).partition(f'"{_MARK}"'.encode())
+        between, _, after = rest.partition(_TIME)
+        self._parts = before, between + _TIME[:-1], after
+
+    def encode(self, intent_id: str, timestamp_ns: int) -> bytes:
+        before, between, after = self._parts
+        return b"%b%b%b%d%b" % (before, codec.to_json(intent_id), between, timestamp_ns, after)
 
 
-def _subject(intent_id: str) -> subjects.audit.policy:
-    return subjects.audit.policy(intent_id=IntentId(intent_id))
+def _subject(case: Case) -> str:
+    # Not by the subject's class: the id was checked when the intent was decoded.
+    return f"{_SUBJECT}{case.intent.id}"
 
 
-def _headers(message: Message[Any, Any], ruling: Ruling, release: Release | None) -> dict[str, str]:
-    headers = {DECISION_FOR: place_of(message), DECISION: _name(ruling), DIGEST: digest_of(message)}
-    return headers if release is None else {**headers, RELEASE: str(release.seq)}
+def _headers(case: Case, ruling: Ruling) -> dict[str, str]:
+    headers = {DECISION_FOR: case.place, DECISION: _name(ruling), DIGEST: case.digest}
+    return headers if case.release is None else {**headers, RELEASE: str(case.release.seq)}
 
 
 def _name(ruling: Ruling) -> str:
@@ -262,25 +289,25 @@ def _name(ruling: Ruling) -> str:
             return ResultCode.QUARANTINED.value
 
 
-def _read(stored: StoredMessage, place: str, message: Message[Any, Any]) -> Record | None:
-    """The decision that `stored` records, if it is one about the raw message at `place`."""
+def _read(stored: StoredMessage, case: Case) -> Record | None:
+    """The decision that `stored` records, if it is one about the raw message of `case`."""
     headers = stored.headers
-    if headers.get(DECISION_FOR) != place or headers.get(DIGEST) != digest_of(message):
+    if headers.get(DECISION_FOR) != case.place or headers.get(DIGEST) != case.digest:
         return None
     try:
         event: AuditEvent = codec.decode(AuditEvent, stored.data, stored.subject)
         decision = event.policy_decisions[0]
-        ruling = _ruling(headers.get(DECISION, ""), decision, message)
+        ruling = _ruling(headers.get(DECISION, ""), decision, case.message.raw)
     except (ContractError, IndexError, ValueError):
         return None  # not written by an admission
     return Record(ruling, stored.seq, False)
 
 
-def _ruling(name: str, decision: PolicyDecision, message: Message[Any, Any]) -> Ruling:
+def _ruling(name: str, decision: PolicyDecision, raw: bytes) -> Ruling:
     """Raises `ValueError` for a name that is no decision."""
     if name == LET_THROUGH:
         is_transformed = decision.decision == "transform"
-        return LetThrough(message.raw, decision.rule_name, decision.reason, "transform" if is_transformed else "allow")
+        return LetThrough(raw, decision.rule_name, decision.reason, "transform" if is_transformed else "allow")
     code = ResultCode(name)
     if code is ResultCode.QUARANTINED:
         return Keep(decision.rule_name, decision.reason)

@@ -26,7 +26,7 @@ from .message import Message
 from .patience import Patience
 from .rulings import Keep, Refuse, storable
 from .runners import NotRun
-from .shard_placement import vetted_place
+from .shard_placement import Place, VettedPlaces
 
 log: Final = sdk_logger("admission")
 
@@ -58,8 +58,11 @@ def require_choice(choice: Any) -> NoExecutor:
 class ExecutorCheck:
     """The check for one admission."""
 
-    def __init__(self, session: Session, patience: Patience, control: ControlWatch, choice: NoExecutor) -> None:
+    def __init__(
+        self, session: Session, patience: Patience, control: ControlWatch, places: VettedPlaces, choice: NoExecutor
+    ) -> None:
         self._session = session
+        self._places = places
         self._patience = patience
         self._control = control
         self._choice: NoExecutor = choice
@@ -94,7 +97,7 @@ class ExecutorCheck:
         if self._control.any(HELD) is None:
             return
         try:
-            subject = vetted_place(self._session, intent).subject
+            subject = self._places.of(intent).subject
         except InvalidShardKey:  # it is denied for that
             return
         hold = self._control.hold(subject)
@@ -104,10 +107,12 @@ class ExecutorCheck:
             log.warning("intents for %s wait in the raw stream: %s", subject, hold.reason, extra=fields_of(message, None))
         raise NotRun(_pause(message, _LONGEST_HELD))
 
+    def knows(self, place: Place) -> bool:
+        """Whether a consumer is known to receive what is published to `place`. For most intents."""
+        return self._session.interest.knows(place.stream, place.subject)
+
     async def ruling(self, message: Message[Any, Any], intent: Intent, stream: str, subject: str) -> Refuse | Keep | None:
         """The ruling on an intent that no consumer receives; None if one does."""
-        if self._session.interest.knows(stream, subject):
-            return None
         request = PublishRequest(subject, b"", stream, "")
         try:
             await self._patience.until_done(lambda: self._session.interest.require(request, self._session.publish_timeout))

@@ -1,23 +1,31 @@
-"""Calling the user's policy: by its signature, in a thread if it is a plain function, in time."""
+"""Calling the user's policy: by its signature, in time, in a thread if it is a plain function.
+
+A policy that is inline is called in the loop's own thread, and nothing can end it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
 from typing import Any, Final, TypeVar
 
+from .._core.execution.context_call import Ended, start
 from .._core.execution.thread_pool import ThreadPool
 from .._core.log_records import LogFields, sdk_logger
-from ..errors import HandlerTimeout, OptionsError
+from ..errors import HandlerTimeout, OptionsError, Reject
 from ..topology import consumers
+from .decisions import Allow, Deny, Quarantine, Transform
+from .inline_policy import NEEDED, Inline
 from .message import Message
 
 log: Final = sdk_logger("admission")
 
 T = TypeVar("T")
+_DECISIONS: Final = frozenset({Allow, Deny, Transform, Quarantine})
 Present = Callable[[Message[Any, Any]], Any]
-_NEEDED: Final = "a function of an intent, or of an intent and its message, is needed"
 _SPARE: Final = 4
 """How many threads there may be for each slot, with those that a hung policy still occupies."""
 
@@ -26,10 +34,13 @@ class PolicyCalls:
     """Calls `policy`, at most `slots` calls at once, each for at most `timeout` seconds."""
 
     def __init__(self, policy: Callable[..., Any], slots: int, timeout: float) -> None:
+        self._takes_message = _takes_message(policy)
+        self._is_inline = isinstance(policy, Inline)
+        if isinstance(policy, Inline):
+            policy = policy.policy
         self.name = f"policy {getattr(policy, '__qualname__', None) or repr(policy)}"
         self._policy = policy
-        self._takes_message = _takes_message(policy)
-        self._in_thread = not inspect.iscoroutinefunction(policy)
+        self._in_thread = not self._is_inline and not inspect.iscoroutinefunction(policy)
         self._slots = slots
         self._timeout = timeout
         self._threads: ThreadPool | None = None
@@ -50,11 +61,37 @@ class PolicyCalls:
 
     async def decide(self, message: Message[Any, Any]) -> object:
         """What the policy returns. Raises what it raises, and `HandlerTimeout`."""
-        return await self.in_time(self._call(message), f"the {self.name}")
+        if self._in_thread:
+            return await self.in_time(self._awaited(self._call_in_thread(message)), f"the {self.name}")
+        # What it sets in context variables ends with the call.
+        run = contextvars.copy_context().run
+        result = run(self._policy, *self._arguments(message))
+        if self._is_inline:
+            return self._of_inline(result)
+        if type(result) is not CoroutineType:
+            return await self.in_time(self._awaited(result), f"the {self.name}")
+        began = asyncio.get_running_loop().time()
+        begun = start(result, run)
+        if isinstance(begun, Ended):  # most wait for nothing, and need no timer
+            result = begun.value
+            if type(result) in _DECISIONS or not inspect.isawaitable(result):
+                return result
+            begun = result
+        return await self.in_time(self._awaited(begun), f"the {self.name}", began)
 
-    async def in_time(self, work: Coroutine[Any, Any, T], what: str) -> T:
-        """What `work` returns. Raises `HandlerTimeout`, in which it is called `what`."""
-        limit = asyncio.timeout(self._timeout)
+    def _of_inline(self, result: object) -> object:
+        if type(result) in _DECISIONS or not inspect.isawaitable(result):
+            return result
+        if inspect.iscoroutine(result):
+            result.close()
+        raise Reject(f"the {self.name} is inline and returned {type(result).__name__}: it has to return a Decision")
+
+    async def in_time(self, work: Coroutine[Any, Any, T], what: str, began: float | None = None) -> T:
+        """What `work` returns. Raises `HandlerTimeout`, in which it is called `what`.
+
+        `began`: when it was started, by the loop's clock, if that is not now.
+        """
+        limit = asyncio.timeout(self._timeout) if began is None else asyncio.timeout_at(began + self._timeout)
         try:
             async with limit:
                 return await work
@@ -65,9 +102,10 @@ class PolicyCalls:
                 ) from None
             raise
 
-    async def _call(self, message: Message[Any, Any]) -> object:
-        result = await (self._call_in_thread(message) if self._in_thread else self._policy(*self._arguments(message)))
-        while inspect.isawaitable(result):
+    async def _awaited(self, work: Awaitable[Any]) -> object:
+        """What `work` ends with, and if that can be awaited, what that ends with."""
+        result = await work
+        while type(result) not in _DECISIONS and inspect.isawaitable(result):
             result = await result
         return result
 
@@ -123,7 +161,7 @@ class _Call:
 def _takes_message(policy: object) -> bool:
     """Whether `policy` takes the message beside the intent. Raises `OptionsError`."""
     if not callable(policy):
-        raise OptionsError(f"Admission(policy={policy!r}): {_NEEDED}")
+        raise OptionsError(f"Admission(policy={policy!r}): {NEEDED}")
     try:
         signature = inspect.signature(policy)
     except ValueError:  # a function in C may have none
@@ -138,5 +176,5 @@ def _takes_message(policy: object) -> bool:
     try:
         signature.bind(*[None] * (1 + wanted))
     except TypeError as error:
-        raise OptionsError(f"Admission(policy={policy!r}): {_NEEDED}, and it takes {signature}: {error}") from None
+        raise OptionsError(f"Admission(policy={policy!r}): {NEEDED}, and it takes {signature}: {error}") from None
     return wanted

@@ -79,6 +79,8 @@ def of_decision(session: Session, intent: Intent, raw: bytes, decision: object) 
 
     Raises `Reject` for what is no `Decision`.
     """
+    if type(decision) is Allow and type(decision.reason) is type(decision.rule) is str:
+        return LetThrough(raw, storable(decision.rule), storable(decision.reason))  # by a match it takes five times as long
     match decision:
         case Allow(str(reason), str(rule)):
             return LetThrough(raw, storable(rule), storable(reason))

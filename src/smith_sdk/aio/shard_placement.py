@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,9 @@ from ..contract import Layout, Placed, ShardingSpec
 from ..contract.sharding import shown
 from ..errors import SubjectMismatch
 from ..protocol import Intent
+
+_MAX_KNOWN: Final = 1024
+"""Capabilities and domains of which the place is remembered."""
 
 
 def layout_of(session: Session, spec: ShardingSpec[Any, Any]) -> Layout:
@@ -62,15 +65,35 @@ class Place(msgspec.Struct, frozen=True):
         return subject == self.subject or (self.shard is not None and subject.rpartition(".shard")[0] == self.name)
 
 
+class VettedPlaces:
+    """Where intents go that are let through. Knows the places of those without a key."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._spec = session.contract.sharding_of(subjects.intents.vetted.NAME)
+        self._plain: dict[tuple[type, str], Place] = {}
+
+    def of(self, intent: Intent) -> Place:
+        """The place of `intent`. Raises `InvalidShardKey`, `InvalidToken`."""
+        spec = self._spec
+        key = None if spec is None else spec.key_of(intent)
+        plain = self._plain.get((type(intent), intent.domain)) or self._first(intent)
+        if spec is None or key is None:
+            return plain
+        shard = spec.placed(plain.subject, key)
+        return Place(*shard.under(layout_of(self._session, spec)), shard)
+
+    def _first(self, intent: Intent) -> Place:
+        subject = subjects.intents.vetted.of(intent)
+        if len(self._plain) >= _MAX_KNOWN:  # publishers choose the domains
+            self._plain.clear()
+        found = self._plain[type(intent), intent.domain] = Place(str(subject), str(subject.STREAM), None)
+        return found
+
+
 def vetted_place(session: Session, intent: Intent) -> Place:
     """Where `intent` goes if it is let through. Raises `InvalidShardKey`, `InvalidToken`."""
-    plain = subjects.intents.vetted.of(intent)
-    spec = session.contract.sharding_of(plain.NAME)
-    key = None if spec is None else spec.key_of(intent)
-    if spec is None or key is None:
-        return Place(str(plain), str(plain.STREAM), None)
-    shard = spec.placed(str(plain), key)
-    return Place(*shard.under(layout_of(session, spec)), shard)
+    return VettedPlaces(session).of(intent)
 
 
 def vetted_patterns(session: Session) -> dict[str, tuple[str, ...]]:

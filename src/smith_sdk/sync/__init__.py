@@ -3,7 +3,7 @@
 own.
 """
 
-from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
+from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform, inline
 from .alerts import Alert, AlertMonitor, AlertRule
 from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
@@ -114,5 +114,6 @@ __all__ = [
     "Worker",
     "WorkerReport",
     "WorkerStats",
+    "inline",
     "result_of",
 ]

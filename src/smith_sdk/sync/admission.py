@@ -12,21 +12,22 @@ from .._core.blocking.faces import Blocking, unwrap
 from ..aio import admission as _async
 from ..aio.decisions import Allow, Decision, Deny, Quarantine, Transform
 from ..aio.executor_check import NoExecutor
+from ..aio.inline_policy import inline as inline
 from ..aio.settle import WorkerStats
 from ..protocol import Intent
 from ..trust import Trust
 from .bus import SmithBus
 from .message import Message
 
-__all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
+__all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform", "inline"]
 
 
 class Admission(Blocking):
     """Consumes raw intents and vets, denies or quarantines each, with an audit event.
 
     `policy` is called with the decoded intent, or with the intent and its message if it takes two
-    arguments, and returns a `Decision`; a plain function runs in a thread. `timeout` (seconds) is
-    how long it may take: after that the attempt has failed.
+    arguments, and returns a `Decision`; a plain function runs in a thread, or with `inline` in the
+    event loop. `timeout` (seconds) is how long it may take: after that the attempt has failed.
 
     With `trust`, the signature of each intent is verified over the bytes as received before the
     policy is called, and each intent is let through once. Expired intents, and those from further

@@ -48,6 +48,10 @@ class RawMessage(msgspec.Struct, gc=False):
             self._headers, self._block = read_headers(self._block) or None, None
         return self._headers
 
+    def may_have(self, name: bytes) -> bool:
+        """Whether there may be a header `name`. Parses nothing; False for most messages."""
+        return name in self._block if self._block is not None else self._headers is not None
+
 
 class Receiver(Protocol):
     """Is called with what the parser has read, in order."""

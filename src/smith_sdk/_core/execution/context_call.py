@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from types import CoroutineType
 from typing import Any, TypeVar
@@ -37,6 +37,24 @@ async def call_in_context(function: Callable[[Any], Any], argument: Any) -> Any:
     except StopIteration as end:  # it did not have to wait
         return end.value
     return await _Remainder(work, run, awaited)
+
+
+class Ended:
+    """A coroutine that did not have to wait, and returned `value`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def start(work: Coroutine[Any, Any, Any], run: Callable[..., Any]) -> Ended | Awaitable[Any]:
+    """Run `work` up to where it first waits, by the `run` of its context. Await what is left."""
+    try:
+        awaited = run(work.send, None)
+    except StopIteration as end:
+        return Ended(end.value)
+    return _Remainder(work, run, awaited)
 
 
 class _Remainder:

@@ -402,8 +402,12 @@ class Session:
         shard: Placed | None = None,
     ) -> PubAck:
         """Publish bytes. The arguments are the fields of `PublishRequest`."""
-        request = PublishRequest(subject, data, stream, msg_id, headers, timeout, shard=shard)
-        return await (await self.submit(request))
+        return await self.publish_request(PublishRequest(subject, data, stream, msg_id, headers, timeout, shard=shard))
+
+    async def publish_request(self, request: PublishRequest) -> PubAck:
+        """Put `request` into the ack window as `submit` does, and return its acknowledgement."""
+        future = self.submit_now(request)
+        return await (await self.submit(request) if future is None else future)
 
     def resend_seconds(self, stream: str) -> float:
         """How long after its first sending `stream` is sure to remember a message's id."""

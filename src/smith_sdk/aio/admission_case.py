@@ -1,0 +1,54 @@
+"""One delivery of a raw intent, with what its record and its outputs name it by."""
+
+from __future__ import annotations
+
+import hashlib
+from time import monotonic
+from typing import Any
+
+from .._core.jetstream.delivery import Delivery, parse
+from ..errors import NotAcknowledgeable
+from ..protocol import Intent
+from .message import Message
+from .release_events import Release
+
+
+class Case:
+    """What is worked out once for each delivery: a record and two messages need all of it.
+
+    Raises `NotAcknowledgeable` for a message of core NATS.
+    """
+
+    __slots__ = ("began", "delivery", "digest", "intent", "message", "place", "release")
+
+    def __init__(self, message: Message[Any, Any], intent: Intent) -> None:
+        self.message = message
+        self.intent = intent
+        self.began = monotonic()
+        self.delivery = delivery_of(message)
+        self.place = _place(self.delivery)
+        self.digest = digest_of(message)
+        self.release: Release | None = None
+        """The release from the quarantine that it comes from."""
+
+
+def delivery_of(message: Message[Any, Any]) -> Delivery:
+    """Its place and its delivery: `metadata`, without what a retry needs."""
+    found = parse(message._raw.reply)
+    if found is None:
+        raise NotAcknowledgeable(f"the message on {message._raw.subject} came from core NATS: it is not stored in a stream")
+    return found
+
+
+def place_of(message: Message[Any, Any]) -> str:
+    """Names a raw message: a sequence alone does not, if its stream is deleted and made again."""
+    return _place(delivery_of(message))
+
+
+def _place(delivery: Delivery) -> str:
+    return f"{delivery.stream}.{delivery.stream_seq}.{delivery.timestamp}"
+
+
+def digest_of(message: Message[Any, Any]) -> str:
+    """The SHA-256 of its bytes, in hex."""
+    return hashlib.sha256(message.raw).hexdigest()
