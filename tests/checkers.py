@@ -14,7 +14,6 @@ checker that is said not to see a line must let it pass, so that the mark goes w
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import subprocess
@@ -24,6 +23,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from shared import once
 
 HERE = Path(__file__).parent / "typing"
 FILES = sorted(path.name for path in HERE.glob("*.py") if path.name.startswith(("wrong_", "right_")))
@@ -60,27 +62,33 @@ MORE_CHECKERS: Mapping[str, Sequence[str]] = {
 }
 """What `nox -s typing_all` runs as well."""
 
-WARM = {"strict": ["--strict"]}
+WARM: Mapping[str, Sequence[str]] = {"strict": ["--strict"], "unused": ["--warn-unused-ignores"]}
 """Names of caches of mypy that a run makes once, and the options that they are for."""
 
 
 def warm_cache(top: Path, name: str) -> Path:
     """A cache in which mypy has read the SDK with the options of `WARM`, made by the first process
     that asks for it."""
-    cache = top / f"mypy-{name}"
-    with (top / f"mypy-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not cache.exists():
-            made, program = top / f"mypy-{name}.new", "import smith_sdk.sync, smith_sdk.testing"
-            subprocess.run(
-                [*MYPY, *WARM[name], f"--cache-dir={made}", "-c", program], check=True, capture_output=True, timeout=100
-            )
-            made.rename(cache)
-    return cache
+
+    def make(cache: Path) -> None:
+        program = "import smith_sdk.sync, smith_sdk.testing"
+        command = [*MYPY, *WARM[name], f"--cache-dir={cache}", "-c", program]
+        subprocess.run(command, check=True, capture_output=True, timeout=100)
+
+    return once(top, f"mypy-{name}", make)
 
 
 Found = dict[tuple[str, int], list[str]]
 """Errors by file and line."""
+
+
+def dumped(found: Found) -> list[list[object]]:
+    """`found` as JSON can have it."""
+    return [[file, line, messages] for (file, line), messages in found.items()]
+
+
+def loaded(dump: list[list[Any]]) -> Found:
+    return {(file, line): messages for file, line, messages in dump}
 
 
 def read_mypy(out: str) -> Found:

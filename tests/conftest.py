@@ -16,6 +16,7 @@ import pytest
 from buses import Account, Face
 from checkers import WARM, warm_cache
 from hypothesis import HealthCheck, settings
+from shared import run_folder
 
 import smith_sdk
 from smith_sdk.embedded import EmbeddedServer
@@ -101,11 +102,10 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     the SDK once.
 
     mypy writes the entries of a cache anew for other options, so each set of options has its own
-    name. That of "strict" begins as a copy of one that the whole run shares.
+    name. Those of `checkers.WARM` begin as copies of ones that the whole run shares.
     """
     top = tmp_path_factory.mktemp("mypy-caches")
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    shared = run_folder(tmp_path_factory)
 
     def find(name: str) -> str:
         folder = top / name

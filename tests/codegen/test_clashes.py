@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,13 @@ Order(order="new", message=MessageId("m"), level="low")
 """
 
 
-def test_clashing_names_are_told_apart_at_run_time_and_by_type_checkers(tmp_path: Path) -> None:
+def test_clashing_names_are_told_apart_at_run_time_and_by_type_checkers(tmp_path: Path, mypy_cache: Callable[[str], str]) -> None:
     assert main([str(CLASH), str(tmp_path / "clash_bus")]) == 0
     (tmp_path / "use.py").write_text(USE)
     subprocess.run([sys.executable, "use.py"], cwd=tmp_path, check=True)
     (tmp_path / "wrong.py").write_text(USE + WRONG)
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "clash_bus", "wrong.py"]
-    environment = {**os.environ, "MYPY_CACHE_DIR": str(tmp_path / "cache")}
+    environment = {**os.environ, "MYPY_CACHE_DIR": mypy_cache("strict")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     lines = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
     first = len(USE.splitlines()) + 3  # `subjects.order` is a namespace, and right

@@ -9,10 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shared import once, run_folder
 
 from smith_sdk.contract.registry import RUNTIME_ABI
 
@@ -67,7 +67,12 @@ class Repo:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment into which only the wheel with its extras, and mypy, were
     installed."""
-    top = tmp_path_factory.mktemp("environment")
+    return once(run_folder(tmp_path_factory), "consumer-environment", install) / "venv" / "bin"
+
+
+def install(top: Path) -> None:
+    """Make that environment below `top`."""
+    top.mkdir(exist_ok=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wheel = os.environ.get("SMITH_TEST_WHEEL")
     if wheel is None:
@@ -75,22 +80,27 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         wheel = str(next(top.glob("*.whl")))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(top / "venv")], check=True, timeout=60)
     bin_ = top / "venv" / "bin"
-    install = [*pip, "--python", str(bin_ / "python"), "install", "--no-compile", f"{wheel}[codegen,server]", "mypy"]
-    subprocess.run(install, check=True, timeout=240)
-    return bin_
+    command = [*pip, "--python", str(bin_ / "python"), "install", "--no-compile", f"{wheel}[codegen,server]", "mypy"]
+    subprocess.run(command, check=True, timeout=240)
 
 
 @pytest.fixture
-def repo(environment: Path, tmp_path: Path, mypy_cache: Callable[[str], str]) -> Repo:
-    """The repository as its team has it, generated and committed."""
-    made = Repo(tmp_path / "repo", environment, mypy_cache("consumer"))
-    shutil.copytree(HERE / "repo", made.top)
-    status, said = made.codegen("subjects.toml", "src/brew_bus")
-    assert status == 0, said
-    made.git("init", "--quiet")
-    made.git("add", ".")
-    made.git("commit", "--quiet", "-m", "x")
-    return made
+def repo(environment: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Repo:
+    """The repository as its team has it: generated, committed, and checked by mypy before."""
+    top = run_folder(tmp_path_factory)
+
+    def make(path: Path) -> None:
+        made = Repo(path, environment, str(path / ".mypy_cache"))
+        shutil.copytree(HERE / "repo", made.top)
+        status, said = made.codegen("subjects.toml", "src/brew_bus")
+        assert status == 0, said
+        made.git("init", "--quiet")
+        made.git("add", ".")
+        made.git("commit", "--quiet", "-m", "x")
+        made.run("mypy")  # for its cache; a test looks at what it says
+
+    shutil.copytree(once(top, "consumer-repository", make), tmp_path / "repo")
+    return Repo(tmp_path / "repo", environment, str(tmp_path / "repo" / ".mypy_cache"))
 
 
 def replace(path: Path, old: str, new: str) -> None:

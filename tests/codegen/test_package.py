@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,8 @@ def test_a_formatter_and_all_rules_of_a_linter_leave_it_as_it_is(tmp_path: Path)
 MYPY = """\
 [mypy]
 strict = True
+
+[mypy-acme_bus.*,user]
 disallow_any_explicit = True
 disallow_any_decorated = True
 disallow_any_unimported = True
@@ -96,13 +99,15 @@ enable_error_code = explicit-override, redundant-expr, possibly-undefined, truth
 """
 
 
-def test_the_strictest_mypy_reports_nothing_in_it_and_wrong_code_beside_it(tmp_path: Path) -> None:
+def test_the_strictest_mypy_reports_nothing_in_it_and_wrong_code_beside_it(
+    tmp_path: Path, mypy_cache: Callable[[str], str]
+) -> None:
     generate(tmp_path / "acme_bus")
     (tmp_path / "mypy.ini").write_text(MYPY)
     (tmp_path / "user.py").write_text("import acme_bus\n\nacme_bus.subjects.tock()\nacme_bus.protocol.Step(what=5)\n")
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "acme_bus", "user.py"]
     done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "MYPY_CACHE_DIR": str(tmp_path / "cache")}, capture_output=True, text=True,
+        command, cwd=tmp_path, env={**os.environ, "MYPY_CACHE_DIR": mypy_cache("strict")}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     places = {line.partition(" ")[0] for line in done.stdout.splitlines()}

@@ -22,20 +22,22 @@ judge some line of `tests/typing` otherwise than its marks do, so that the tests
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from checkers import FILES, HERE, MYPY, Found, false_alarms, let_through, read_mypy
+from checkers import FILES, HERE, MYPY, Found, dumped, false_alarms, let_through, loaded, read_mypy
+from shared import once, run_folder
 
 import smith_sdk
 from smith_codegen import imports, render
@@ -133,7 +135,8 @@ OWN = [name for name in FILES if "_bus import" not in (HERE / name).read_text()]
 
 
 class Judged:
-    """What `mypy --strict` says about `tests/typing` with a changed copy of the SDK."""
+    """What `mypy --strict` says about `tests/typing` with a changed copy of the SDK, or with the
+    SDK itself."""
 
     def __init__(self, found: Found) -> None:
         self.found = found
@@ -153,16 +156,18 @@ def edited(room: Path, edits: tuple[Edit, ...]) -> None:
         path.write_text(after)
 
 
-def judge(room: Path, edits: tuple[Edit, ...] = ()) -> Judged:
-    """Run `mypy --strict` in `room`, where a cache of another run may be."""
-    edited(room, (*edits, ("contract/__init__.py", r"\Z", "\nOF_THE_COPY = True\n")))
+def judge(room: Path, edits: tuple[Edit, ...]) -> Found:
+    """Run `mypy --strict` in `room`, where a cache of another run is, with an edited copy of the
+    SDK; without edits, with the SDK itself."""
+    if edits:
+        edited(room, (*edits, ("contract/__init__.py", r"\Z", "\nOF_THE_COPY = True\n")))
+        (room / "which.py").write_text("from smith_sdk.contract import OF_THE_COPY\n")
     for name in OWN:
         shutil.copy(HERE / name, room)
-    (room / "which.py").write_text("from smith_sdk.contract import OF_THE_COPY\n")
     done = subprocess.run(
-        [*MYPY, "--cache-dir=.cache", "--strict", *OWN, "which.py"],
+        [*MYPY, "--cache-dir=.cache", "--strict", *OWN, *(["which.py"] if edits else [])],
         cwd=room,
-        env={**os.environ, "MYPYPATH": "copy"},
+        env={**os.environ, "MYPYPATH": "copy"} if edits else None,
         capture_output=True,
         text=True,
         check=False,
@@ -170,7 +175,7 @@ def judge(room: Path, edits: tuple[Edit, ...] = ()) -> Judged:
     assert done.returncode == 1, done.stdout + done.stderr
     found = read_mypy(done.stdout)
     assert ("which.py", 1) not in found, f"the installed SDK was checked, not its copy: {done.stdout}"
-    return Judged(found)
+    return found
 
 
 BARE = "6: a payload that is inferred with its subject"
@@ -194,28 +199,28 @@ TOGETHER = (
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str], str]) -> Iterator[Callable[[str], Judged]]:
+def judged(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str], str]) -> Callable[[str], Judged]:
     """The findings with the edits of that name and of those that go with it; "" is the SDK as it
     is.
 
-    Two runs at a time, each starting from the cache of the latter.
+    Each run of mypy starts from the cache of the SDK as it is, and is made once for all processes
+    of pytest-xdist.
     """
     assert sorted(name for names in TOGETHER for name in names) == sorted(EDITS)
-    top = tmp_path_factory.mktemp("traps")
-    shutil.copytree(mypy_cache("strict"), top / "as-it-is" / ".cache")
-    as_it_is = judge(top / "as-it-is")
 
-    def reopened(number: int, edits: tuple[Edit, ...]) -> Judged:
-        room = top / f"hole-{number}"
-        shutil.copytree(top / "as-it-is" / ".cache", room / ".cache")
-        return judge(room, edits)
+    @cache
+    def find(names: tuple[str, ...]) -> Judged:
+        edits = tuple(edit for name in names for edit in EDITS[name])
 
-    with ThreadPoolExecutor(2) as pool:
-        running = {}
-        for number, names in enumerate(TOGETHER):
-            run = pool.submit(reopened, number, tuple(edit for name in names for edit in EDITS[name]))
-            running.update(dict.fromkeys(names, run))
-        yield lambda name: running[name].result() if name else as_it_is
+        def make(file: Path) -> None:
+            room = tmp_path_factory.mktemp("traps")
+            shutil.copytree(mypy_cache("strict"), room / ".cache")
+            file.write_text(json.dumps(dumped(judge(room, edits))))
+
+        name = f"traps-{TOGETHER.index(names) if names else 'as-it-is'}.json"
+        return Judged(loaded(json.loads(once(run_folder(tmp_path_factory), name, make).read_text())))
+
+    return lambda name: find(next((names for names in TOGETHER if name in names), ()))
 
 
 @pytest.mark.timeout(180)

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkers import CHECKERS, FILES, HERE, MORE_CHECKERS, Found, false_alarms, let_through, marked, read
+from checkers import CHECKERS, FILES, HERE, MORE_CHECKERS, Found, dumped, false_alarms, let_through, loaded, marked, read
+from shared import once, run_folder
 
 from smith_codegen.cli import main as generate
 
@@ -38,8 +39,17 @@ def generate_packages(room: Path) -> None:
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str], str]) -> dict[str, Found]:
-    """The errors of each checker."""
+    """The errors of each checker, which run once for all processes of pytest-xdist."""
     room = tmp_path_factory.mktemp("typing")
+
+    def make(file: Path) -> None:
+        file.write_text(json.dumps({name: dumped(found) for name, found in run_all(room, mypy_cache).items()}))
+
+    found = json.loads(once(run_folder(tmp_path_factory), "typing.json", make).read_text())
+    return {name: loaded(dump) for name, dump in found.items()}
+
+
+def run_all(room: Path, mypy_cache: Callable[[str], str]) -> dict[str, Found]:
     for name in FILES:
         shutil.copy(HERE / name, room)
     generate_packages(room)
