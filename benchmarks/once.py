@@ -9,8 +9,9 @@ import time
 from statistics import median
 from typing import Any
 
+from batch import new_batch
 from harness import WINDOW, Round, Server, fresh_server
-from tables import Flat, table
+from tables import Flat, note, table
 
 from smith_sdk import AsyncSmithBus, Message, Once, Worker, consumers, result_of, subjects
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, IntentResult
@@ -30,8 +31,12 @@ VETTED, RESULTS, KEYS = "ATOMS_VETTED", "ATOMS_RESULTS", "KV_SMITH_NONCES"
 async def costs(rounds: int, count: int) -> dict[str, float]:
     """Intents per second of each way, and how that compares with the plain one; medians."""
     measured: dict[tuple[str, str], list[Round]] = {(slots, way): [] for slots in _SLOTS for way in WAYS}
+    published: list[float] = []
     async with fresh_server() as server, AsyncSmithBus(server.url, max_pending_messages=WINDOW) as bus:
         for number in range(rounds + 1):
+            many = await publish_many(server, bus, count if number else count // 4)
+            if number:
+                published.append(many.cpu_us)
             for slots, way in measured:
                 for stream in (RESULTS, KEYS):
                     await server.purge(stream)
@@ -39,7 +44,12 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
                 found = await _round(server, bus, _SLOTS[slots], _ONCE[way], some if number else some // 4)
                 if number:
                     measured[slots, way].append(found)
-    figures: dict[str, float] = {}
+    figures = {
+        "worker.result.us": median(one.cpu_us for one in measured["", "plain"]),
+        "worker.result.per_publish": median(
+            one.cpu_us / many for one, many in zip(measured["", "plain"], published, strict=True)
+        ),
+    }
     for (slots, way), all_rounds in measured.items():
         name = f"once.{slots}{way}"
         figures[f"{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
@@ -52,6 +62,17 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
 
 def _intent() -> FsReadV1Intent:
     return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/srv/public/index.html", max_bytes=65536))
+
+
+async def publish_many(server: Server, bus: AsyncSmithBus, count: int) -> Round:
+    """What others are compared with: a message of `publish_many`, of the workload of that name."""
+    await server.purge()
+    envelopes = new_batch(count).envelopes
+    gc.collect()
+    started, used = time.perf_counter(), time.process_time()
+    await bus.publish_many(envelopes)
+    took, used = time.perf_counter() - started, time.process_time() - used
+    return Round(count / took, used * 1e6 / count)
 
 
 async def _round(server: Server, bus: AsyncSmithBus, slots: int, once: bool | Once, count: int) -> Round:
@@ -95,3 +116,4 @@ def show(flat: Flat) -> None:
             for way, name in WAYS.items()
         ],
     )
+    note(f"An intent that is executed costs {flat['worker.result.per_publish']:.2f} messages of publish_many (CPU, same rounds).")

@@ -108,7 +108,7 @@ through a circuit that is closed, and one that is refused, in a loop of nothing 
 Once: the same intents wait in the vetted stream and are executed by a worker that returns a result
 for each: as it is, with `once=True` (one look-up more for each intent) and with `once=Once(...)` (a
 claim and its end more), with 64 slots and with one. The clock stops when the vetted stream is
-empty.
+empty. An executed intent is compared with a message of `publish_many` in the same rounds.
 
 Telemetry: five buses of the async face take turns on one server: without it, with the metrics of
 `health.serve`, with OpenTelemetry's no-op providers, with its SDK and nothing sampled, and with its

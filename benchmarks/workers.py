@@ -35,6 +35,10 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
         found[f"worker.{name}.ratio"] = median(
             one.rate / loop.rate for one, loop in zip(all_rounds, measured["loop"], strict=True)
         )
+    for reader in ("plain", "blocking"):
+        found[f"worker.{reader}.ratio_to_async"] = median(
+            one.rate / worker.rate for one, worker in zip(measured[reader], measured["worker"], strict=True)
+        )
     return found
 
 
@@ -103,12 +107,13 @@ def _counting(count: int, done: threading.Event) -> Callable[[Any], None]:
 def show(flat: Flat) -> None:
     table(
         "Workers with 8 slots and empty handlers",
-        ("who", "messages/s", "x loop", "CPU us each"),
+        ("who", "messages/s", "x loop", "x async handler", "CPU us each"),
         [
             (
                 name,
                 f"{flat[f'worker.{reader}.msgs_per_s']:,}",
                 f"{flat[f'worker.{reader}.ratio']:.2f}",
+                f"{flat[key]:.2f}" if (key := f"worker.{reader}.ratio_to_async") in flat else "",
                 f"{flat[f'worker.{reader}.cpu_us']:.1f}",
             )
             for reader, name in READERS.items()

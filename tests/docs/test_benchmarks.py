@@ -58,6 +58,7 @@ def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dic
     for way in ("plain", "result", "claim"):
         assert figures[f"once.{way}.ratio"] > 0
         assert figures[f"once.one_slot.{way}.ratio"] > 0
+    assert figures["worker.result.per_publish"] > 0
     assert "signed intents let through" in printed
     assert "Throughput" in printed
     assert "Typed subjects" in printed
