@@ -13,7 +13,7 @@ from ..contract import Envelope, MessageT, PayloadOf, StreamSubject
 from ..errors import OptionsError
 from ..options import WhenDown, to_seconds
 from .outbox import Outbox
-from .publisher import Submit, publish_many, publish_request
+from .publisher import Submit, SubmitNow, publish_many, publish_request
 
 __all__ = ["Publishing"]
 
@@ -90,8 +90,9 @@ class Publishing(Generic[AckT_co]):
         without an outbox or with `retry=False`.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
+        future = self._way_now(when_down)(request)
         # Without an outbox nothing is `Stored`: "store" raises.
-        outcome: AckT_co = await (await self._way(when_down)(request))
+        outcome: AckT_co = await (await self._way(when_down)(request) if future is None else future)
         return outcome
 
     async def submit(
@@ -131,7 +132,12 @@ class Publishing(Generic[AckT_co]):
         Raises `OptionsError` for an invalid `timeout`.
         """
         wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
-        return await publish_many(self._session, self._way(when_down), envelopes, wait, retry)
+        return await publish_many(self._session, self._way_now(when_down), self._way(when_down), envelopes, wait, retry)
+
+    def _way_now(self, when_down: WhenDown | None) -> SubmitNow:
+        """What takes a request without a coroutine, or returns None: then `_way` does."""
+        chosen = self._when_down if when_down is None else when_down
+        return self._session.submit_guarded_now if chosen == "wait" else _not_now
 
     def _prepare(
         self,
@@ -163,3 +169,7 @@ class Publishing(Generic[AckT_co]):
     async def _submit_or_fail(self, request: PublishRequest) -> asyncio.Future[PubAck]:
         self._session.connection.require_link(request.subject)
         return await self._session.submit(request, guarded=True)
+
+
+def _not_now(request: PublishRequest) -> None:
+    return None

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _FOREVER: Final = 86_400
 _PING: Final = b"PING\r\n"
 _PONG: Final = b"PONG\r\n"
+_LINE_END: Final = b"\r\n"
 _CONNECTED: Final = Client.CONNECTED
 _MAX_TOGETHER: Final = 256 * 1024
 """Bytes that are collected in one turn of the event loop before they are written."""
@@ -99,6 +100,8 @@ class Link(Client):
         """Whether the socket has more to send than it should be given."""
         self._is_flush_due = False
         """Whether what is pending will be written in the next turn of the event loop."""
+        self.is_full = False
+        """Whether so much is unsent that publishers have to wait."""
         self._waiting_for_room: list[asyncio.Future[None]] = []
         self._tls = tls
         self._on_refused = on_refused
@@ -176,15 +179,11 @@ class Link(Client):
             raise MessageTooLarge(f"{size} bytes exceed max_payload, {self._max_payload}")
         if block:
             line = f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode()
-            command = b"%b%b%b\r\n" % (line, block, data)
+            self._pending += (line, block, data, _LINE_END)  # joined once, when they are written
         else:
-            command = b"%b%b\r\n" % (f"PUB {subject} {reply} {size}\r\n".encode(), data)
-        self._put(command, at_once)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so much is unsent that publishers have to wait."""
-        return self._pending_data_size > self._max_pending_size
+            line = f"PUB {subject} {reply} {size}\r\n".encode()
+            self._pending += (line, data, _LINE_END)
+        self._added(len(line) + size + 2, at_once)
 
     async def _wait_for_room(self) -> None:
         # nats-py waits for room as well, but cannot be cancelled meanwhile.
@@ -427,12 +426,15 @@ class Link(Client):
             self._write()
 
     def _put(self, command: bytes, at_once: bool = False) -> None:
-        """Have `command` written: now, or with all that is put in this turn of the event loop."""
         self._pending.append(command)
-        self._pending_data_size += len(command)
+        self._added(len(command), at_once)
+
+    def _added(self, size: int, at_once: bool) -> None:
+        """Have what is pending written: now, or with all that is added in this turn of the loop."""
+        self._pending_data_size = size = self._pending_data_size + size
         if self._is_stalled:
-            return  # `set_stalled` writes it
-        if at_once or self._pending_data_size > _MAX_TOGETHER:
+            self.is_full = size > self._max_pending_size
+        elif at_once or size > _MAX_TOGETHER:
             self._write()
         elif not self._is_flush_due:
             self._is_flush_due = True
@@ -445,13 +447,13 @@ class Link(Client):
 
     def _write(self) -> None:
         transport: Any = self._transport
-        pending, self._pending, self._pending_data_size = self._pending, [], 0
+        pending, self._pending, self._pending_data_size, self.is_full = self._pending, [], 0, False
         self._give_room()
         socket = self._socket
         if socket is None or socket.is_closing():
             return  # cut off; its protocol is called with the reason
         try:
-            transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+            transport.write(b"".join(pending))
         except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for a socket that was cut off
             self.lost(error)
 

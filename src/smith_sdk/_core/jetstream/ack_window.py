@@ -208,16 +208,27 @@ class AckWindow(Listener):
 
     def submit_for(self, future: AckFuture, request: PublishRequest, tally: Tally | None = None) -> bool:
         """`submit_now` with a future of the caller's own; whether the message is in the window."""
-        now = time.monotonic()
-        entry = self._new_entry(future, request, tally, now)
-        if self._is_crowded(entry.size):
+        # Written out: each call of a function would be 1 % of what a message costs.
+        if self._closed is not None or (self._subscription is not None and self._subscription.refusal is not None):
+            self._require_open()
+        if asyncio.get_running_loop() is not self._loop:
+            raise wrong_loop_error()
+        block = write_headers(request.msg_id, request.headers)
+        size = len(request.data) + len(block)
+        if size > self._always_fits or size > self._max_payload:
+            self._require_fit(request, size)
+        pending = self._pending
+        if self._waiters or self._granted or len(pending) >= self.max_messages or self._bytes + size > self.max_bytes:
             return False
+        now = time.monotonic()
+        deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
+        entry = _Pending(request, block, size, deadline, future, tally)
         self._tokens = token = self._tokens + 1
         if self._connected:
             self._count_sending(entry, now)
             try:
-                alone = not self._pending  # as in Nagle's algorithm (RFC 896): others are sent together
-                if not self._connection.send_now(request.subject, request.data, f"{self._prefix}{token}", entry.block, alone):
+                # Alone: as in Nagle's algorithm (RFC 896), others are sent together.
+                if not self._connection.send_now(request.subject, request.data, f"{self._prefix}{token}", block, not pending):
                     return False
             except Exception as error:
                 self._admit(token, entry)
@@ -227,10 +238,14 @@ class AckWindow(Listener):
         return True
 
     async def _submit_in_turn(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
+        # After `submit_for`, which has checked it.
         future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
-        entry = self._new_entry(future, request, tally, time.monotonic())
-        if self._is_crowded(entry.size):
-            await self._wait_for_room(request, entry.size, entry.deadline)
+        block = write_headers(request.msg_id, request.headers)
+        size = len(request.data) + len(block)
+        deadline = time.monotonic() + (self._publish_timeout if request.timeout is None else request.timeout)
+        entry = _Pending(request, block, size, deadline, future, tally)
+        if self._waiters or self._granted or len(self._pending) >= self.max_messages or self._bytes + size > self.max_bytes:
+            await self._wait_for_room(request, size, deadline)
         self._tokens = token = self._tokens + 1
         self._admit(token, entry)
         try:
@@ -240,24 +255,11 @@ class AckWindow(Listener):
             raise
         return future
 
-    def _new_entry(self, future: AckFuture, request: PublishRequest, tally: Tally | None, now: float) -> _Pending:
+    def _require_open(self) -> None:
         if self._closed is not None:
             raise copy(self._closed)
-        if self._subscription is not None and self._subscription.refusal is not None:
-            raise copy(self._subscription.refusal)
-        if asyncio.get_running_loop() is not self._loop:
-            raise wrong_loop_error()
-        block = write_headers(request.msg_id, request.headers)
-        size = len(request.data) + len(block)
-        if size > self._always_fits or size > self._max_payload:
-            self._require_fit(request, size)
-        deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
-        return _Pending(request, block, size, deadline, future, tally)
-
-    def _is_crowded(self, size: int) -> bool:
-        return bool(
-            self._waiters or self._granted or len(self._pending) >= self.max_messages or self._bytes + size > self.max_bytes
-        )
+        if self._inbox_refusal is not None:
+            raise copy(self._inbox_refusal)
 
     def _admit(self, token: int, entry: _Pending) -> None:
         self._pending[token] = entry

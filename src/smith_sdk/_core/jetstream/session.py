@@ -330,6 +330,10 @@ class Session:
         future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
         return future if self.submit_for(future, request, guarded=guarded) else None
 
+    def submit_guarded_now(self, request: PublishRequest) -> asyncio.Future[PubAck] | None:
+        """`submit_now` with `guarded`."""
+        return self.submit_now(request, guarded=True)
+
     def submit_for(self, future: AckFuture, request: PublishRequest, *, guarded: bool = False) -> bool:
         """`submit_now` with a future of the caller's own; whether it will be ended."""
         stream, tally = request.stream, None
