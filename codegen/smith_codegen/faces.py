@@ -12,6 +12,7 @@ decides the line:
     async def run() beside stop()          `_run` within `_until_stopped`, in the calling thread
     async def f() beside _f_closed()       `_f_closed` while the bus is not connected, else a call
     a class with `__anext__`               an iterator by batches, with stop() after close()
+    async def __aexit__(...)               close() or stop(); what it does itself, without either
     anything else                          the async method, its result wrapped if needed
 
 Other public names (data, functions) are the same objects on both faces. This is a tool of the SDK's
@@ -59,6 +60,7 @@ MODULES: Final = (
     "outbox",
     "kv",
     "objects",
+    "bulk",
     "publishing",
     "core_messages",
     "workers",
@@ -206,8 +208,16 @@ class _Face:
         if "__init__" in methods:
             lines += self.constructor(cls, methods)
         for method in methods.values():
+            for form in _methods(cls):
+                if form.name == method.name and "overload" in _decorators(form):
+                    lines += self.overload(form)
             lines += self.method(method, methods)
         return lines
+
+    def overload(self, form: Method) -> list[str]:
+        """One of the forms of a method that returns different things."""
+        returns = self.rename(ast.unparse(form.returns)) if form.returns else "None"
+        return ["", "    @overload", f"    def {form.name}({self.signature(form)}) -> {returns}: ..."]
 
     def doc(self, node: ast.ClassDef | Method, indent: int) -> list[str]:
         text = ast.get_docstring(node, clean=False)
@@ -250,8 +260,9 @@ class _Face:
             call = "self.connect()" if "connect" in methods else "self._portal.call(self._aio.__aenter__)"
             return [*lines, f"        {call}", "        return self"]
         if name == "__aexit__":
-            end = "close" if "close" in methods else "stop"
-            return ["", f"    def __exit__({self.signature(method)}) -> None:", f"        self.{end}()"]
+            end = next((f"self.{end}()" for end in ("close", "stop") if end in methods), None)
+            call = end or f"self._portal.call(self._aio.__aexit__, {self.passed(method)})"
+            return ["", f"    def __exit__({self.signature(method)}) -> None:", f"        {call}"]
         if name.startswith("_"):
             return []
         returns = self.rename(ast.unparse(method.returns)) if method.returns else "None"
