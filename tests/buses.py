@@ -22,6 +22,7 @@ from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogE
 from smith_sdk.topology import CONTRACT
 
 _AT_ONCE: Final = {
+    "bulk",
     "consumer",
     "kv",
     "objects",

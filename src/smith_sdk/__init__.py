@@ -20,6 +20,7 @@ __all__ = [
     "Auth",
     "BackPressure",
     "Backoff",
+    "BulkResult",
     "Check",
     "CircuitBreaker",
     "CircuitOpen",
@@ -67,6 +68,7 @@ __all__ = [
 if TYPE_CHECKING:
     from . import sharding as sharding
     from . import subjects as subjects
+    from ._core.jetstream.bulk_result import BulkResult
     from ._core.jetstream.publish_request import PubAck, Stored
     from ._core.monitoring.breaker import CircuitBreaker
     from .aio import (
@@ -123,6 +125,7 @@ else:
             "Auth": ".options:Auth",
             "BackPressure": ".aio:BackPressure",
             "Backoff": ".options:Backoff",
+            "BulkResult": "._core.jetstream.bulk_result:BulkResult",
             "Check": ".aio:Check",
             "CircuitBreaker": "._core.monitoring.breaker:CircuitBreaker",
             "CircuitOpen": ".errors:CircuitOpen",

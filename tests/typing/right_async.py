@@ -11,6 +11,7 @@ from smith_sdk import (
     Admission,
     Allow,
     AsyncSmithBus,
+    BulkResult,
     Decision,
     Deny,
     DomainUsage,
@@ -29,7 +30,7 @@ from smith_sdk import (
     sharding,
     subjects,
 )
-from smith_sdk.aio import Reader, ReadMessage
+from smith_sdk.aio import Bulk, Reader, ReadMessage
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.display import Rows
 from smith_sdk.protocol import (
@@ -44,6 +45,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg, VettedMsg, raw, vetted
+from smith_sdk.topology import CONTRACT
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -55,6 +57,20 @@ async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, every: Intent, resul
     await bus.publish(subjects.intents.raw.of(every), every)
     await (await bus.submit(subjects.results.of(result), result))
     await bus.publish_many([subjects.results.of(result).envelope(result), subjects.intents.raw.of(read).envelope(read)])
+    envelopes = [subjects.results.of(result).envelope(result)]
+    assert_type(await bus.publish_many(envelopes), list[PubAck])
+    assert_type(await bus.publish_many(envelopes, mode="window", retry=False), list[PubAck])
+    assert_type(await bus.publish_many(envelopes, mode="auto"), BulkResult)
+    assert_type(await bus.publish_many(iter(envelopes), mode="fast", ids=False, timeout=timedelta(seconds=2)), BulkResult)
+    async with bus.bulk("SDLC_RAW", mode="atomic", ids=False, timeout=3, when_down="fail") as bulk:
+        assert_type(bulk, Bulk)
+        await bulk.add(subjects.intents.raw.of(read), read, msg_id="x", headers={"a": "b"})
+        await bulk.add(subjects.intents.raw.of(every), every)
+        await bulk.add_many(subjects.intents.raw.of(one).envelope(one) for one in (read, every))
+        assert_type(await bulk.commit(), BulkResult)
+    assert_type(bulk.result.stored, int)
+    assert_type(bulk.mode, Literal["window", "atomic", "fast"])
+    bus.bulk(CONTRACT.stream("SDLC_RAW"))
     await bus.emit(subjects.logs.errors.of(log), log)
     assert_type(await bus.execute(every, timeout=5), IntentResult)
     assert_type(await bus.execute(read, timeout=5), IntentResult)

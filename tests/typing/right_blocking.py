@@ -7,7 +7,21 @@ import signal
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, assert_type
 
-from smith_sdk import Allow, Decision, Deny, OutboxFile, PubAck, SmithBus, Stored, Trust, consumers, result_of, sharding, subjects
+from smith_sdk import (
+    Allow,
+    BulkResult,
+    Decision,
+    Deny,
+    OutboxFile,
+    PubAck,
+    SmithBus,
+    Stored,
+    Trust,
+    consumers,
+    result_of,
+    sharding,
+    subjects,
+)
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
     AuditEvent,
@@ -21,7 +35,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import VettedMsg, raw, vetted
-from smith_sdk.sync import Admission, Message, Middleware, Reader, ReadMessage, ShardedWorker, Worker
+from smith_sdk.sync import Admission, Bulk, Message, Middleware, Reader, ReadMessage, ShardedWorker, Worker
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -33,6 +47,15 @@ def publish(bus: SmithBus, read: FsReadV1Intent, every: Intent, result: IntentRe
     bus.publish(subjects.intents.raw.of(every), every)
     bus.submit(subjects.results.of(result), result).result()
     bus.publish_many([subjects.results.of(result).envelope(result), subjects.intents.raw.of(read).envelope(read)])
+    envelopes = [subjects.results.of(result).envelope(result)]
+    assert_type(bus.publish_many(envelopes, mode="window"), list[PubAck])
+    assert_type(bus.publish_many(envelopes, mode="auto", ids=True), BulkResult)
+    with bus.bulk("SDLC_RAW", mode="fast", ids=False, timeout=timedelta(seconds=3)) as bulk:
+        assert_type(bulk, Bulk)
+        bulk.add(subjects.intents.raw.of(read), read, headers={"a": "b"})
+        bulk.add_many(subjects.intents.raw.of(one).envelope(one) for one in (read, every))
+        assert_type(bulk.commit(), BulkResult)
+    assert_type(bulk.reason, str)
     bus.emit(subjects.logs.errors.of(log), log)
     assert_type(bus.execute(every, timeout=5), IntentResult)
     assert_type(bus.execute(read, timeout=5), IntentResult)

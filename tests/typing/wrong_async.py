@@ -69,6 +69,23 @@ async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, fetch: HttpFetchV1In
     await bus.publish_many([subjects.results.of(result)])  # error
     await bus.publish_many(subjects.intents.raw.of(read).envelope(one) for one in (read, fetch))  # error
     await bus.publish_many(subjects.results.of(result).envelope(result))  # error
+    await bus.publish_many([subjects.results.of(result).envelope(result)], mode="slow")  # error
+    await bus.publish_many([subjects.results.of(result).envelope(result)], mode="fast", retry=False)  # error
+    await bus.publish_many([subjects.results.of(result).envelope(result)], ids=False)  # error
+    await bus.publish_many([subjects.results.of(result).envelope(read)], mode="fast")  # error
+    (await bus.publish_many([subjects.results.of(result).envelope(result)], mode="fast"))[0].seq  # error
+    bus.bulk(subjects.results.of(result))  # error
+    bus.bulk("SDLC_RAW", mode="batch")  # error
+    async with bus.bulk("SDLC_RAW") as bulk:
+        await bulk.add(subjects.intents.raw.of(read), fetch)  # error
+        await bulk.add(subjects.intents.raw.of(read), result)  # error
+        await bulk.add(subjects.intents.raw.filter(), read)  # error
+        await bulk.add("smith.results.abc", result)  # error
+        await bulk.add(subjects.logs.errors.of(log), log)  # error
+        await bulk.add(subjects.results.of(result).envelope(result))  # error
+        await bulk.add_many([subjects.results.of(result)])  # error
+        await bulk.add_many([subjects.intents.raw.of(read).envelope(fetch)])  # error
+        bulk.result.sequence  # error
     await bus.emit("smith.logs.errors.api", log)  # error
     await bus.emit(subjects.results.of(result), result)  # error
     await bus.emit(subjects.logs.errors.of(log), result)  # error

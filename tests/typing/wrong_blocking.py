@@ -52,6 +52,23 @@ def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, resul
     bus.publish_many([subjects.results.of(result)])  # error
     bus.publish_many(subjects.intents.raw.of(read).envelope(one) for one in (read, fetch))  # error
     bus.publish_many(subjects.results.of(result).envelope(result))  # error
+    bus.publish_many([subjects.results.of(result).envelope(result)], mode="slow")  # error
+    bus.publish_many([subjects.results.of(result).envelope(result)], mode="fast", retry=False)  # error
+    bus.publish_many([subjects.results.of(result).envelope(result)], ids=False)  # error
+    bus.publish_many([subjects.results.of(result).envelope(read)], mode="fast")  # error
+    bus.publish_many([subjects.results.of(result).envelope(result)], mode="fast")[0].seq  # error
+    bus.bulk(subjects.results.of(result))  # error
+    bus.bulk("SDLC_RAW", mode="batch")  # error
+    with bus.bulk("SDLC_RAW") as bulk:
+        bulk.add(subjects.intents.raw.of(read), fetch)  # error
+        bulk.add(subjects.intents.raw.of(read), result)  # error
+        bulk.add(subjects.intents.raw.filter(), read)  # error
+        bulk.add("smith.results.abc", result)  # error
+        bulk.add(subjects.logs.errors.of(log), log)  # error
+        bulk.add(subjects.results.of(result).envelope(result))  # error
+        bulk.add_many([subjects.results.of(result)])  # error
+        bulk.add_many([subjects.intents.raw.of(read).envelope(fetch)])  # error
+        bulk.result.sequence  # error
     bus.emit("smith.logs.errors.api", log)  # error
     bus.emit(subjects.results.of(result), result)  # error
     bus.emit(subjects.logs.errors.of(log), result)  # error

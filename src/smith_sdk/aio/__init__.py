@@ -10,6 +10,7 @@ from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform, 
 from .alerts import Alert, AlertMonitor, AlertRule
 from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
+from .bulk import Bulk, BulkResult
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .core_messages import CoreMessages
@@ -47,6 +48,8 @@ __all__ = [
     "Allow",
     "AsyncSmithBus",
     "BackPressure",
+    "Bulk",
+    "BulkResult",
     "Caution",
     "Change",
     "Check",

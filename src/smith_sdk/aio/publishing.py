@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Generic
+from typing import Generic, Literal, overload
 
+from .._core.jetstream.bulk_result import BulkMode
 from .._core.jetstream.publish_request import AckFuture, AckT_co, PubAck, PublishRequest
 from .._core.jetstream.session import Session
-from ..contract import Envelope, MessageT, PayloadOf, StreamSubject
+from ..contract import Envelope, MessageT, PayloadOf, StreamSpec, StreamSubject
 from ..errors import OptionsError
 from ..options import WhenDown, to_seconds
+from .bulk import Bulk, BulkResult, make_bulk, publish_all, require_options
 from .outbox import Outbox
 from .publisher import Submit, SubmitNow, publish_many, publish_request
 
@@ -116,28 +118,104 @@ class Publishing(Generic[AckT_co]):
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
         return await self._way(when_down)(request)
 
+    @overload
     async def publish_many(
         self,
         envelopes: Iterable[Envelope],
         *,
+        mode: Literal["window"] = "window",
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> list[AckT_co]:
+    ) -> list[AckT_co]: ...
+
+    @overload
+    async def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        mode: Literal["auto", "atomic", "fast"],
+        ids: bool = True,
+        timeout: float | timedelta | None = None,
+        when_down: WhenDown | None = None,
+    ) -> BulkResult: ...
+
+    async def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        mode: BulkMode = "window",
+        ids: bool = True,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> list[AckT_co] | BulkResult:
         """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
         `subject.envelope(payload)` makes an envelope. `timeout` (seconds), `retry` and `when_down`
         are as in `publish`, for each message. Every message is tried: if any failed, raises
         `PublishManyError`, whose `outcomes` has the `PubAck`, the `Stored` or the error of each.
         Raises `OptionsError` for an invalid `timeout`.
+
+        With `mode` "auto", "atomic" or "fast" they are published as a bulk, and all have to be of
+        one stream: see `bulk`, also for `ids` and `timeout`. Returns a `BulkResult`, without an
+        acknowledgement for each. Raises `BulkError`, of which `remaining(envelopes)` are those to
+        send again, and what `bulk` and `Bulk.add` raise. With "auto" every message is tried. With
+        fewer than 500, "auto" takes the window.
         """
         wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
-        return await publish_many(self._session, self._way_now(when_down), self._way(when_down), envelopes, wait, retry)
+        if mode == "window":
+            return await publish_many(self._session, self._way_now(when_down), self._way(when_down), envelopes, wait, retry)
+        if not retry:
+            raise OptionsError(f'retry=False: needs mode="window"; mode={mode!r} has its own way of sending again')
+        require_options(mode, ids, self._chosen(when_down, mode))
+        seconds = self._session.publish_timeout if wait is None else wait
+        return await publish_all(
+            self._session,
+            lambda stream, chosen: self.bulk(stream, mode=chosen, ids=ids, timeout=wait, when_down=when_down),
+            envelopes,
+            mode,
+            ids=ids,
+            timeout=seconds,
+        )
 
-    def _way_now(self, when_down: WhenDown | None) -> SubmitNow:
-        """What takes a request without a coroutine, or returns None: then `_way` does."""
-        chosen = self._when_down if when_down is None else when_down
-        return self._session.submit_guarded_now if chosen == "wait" else _not_now
+    def bulk(
+        self,
+        stream: str | StreamSpec,
+        *,
+        mode: BulkMode = "auto",
+        ids: bool = True,
+        timeout: float | timedelta | None = None,
+        when_down: WhenDown | None = None,
+    ) -> Bulk:
+        """Many messages for one stream, each by `bulk.add`; see `Bulk`.
+
+        - `stream`: its name, or its `StreamSpec`.
+        - `mode`: "window" publishes each message as `submit` does. "fast" uses fast ingest, which
+          the server confirms by the hundred and which ends at the first message that is refused or
+          not confirmed; the window if the stream does not have `allow_batched`. "auto" does the
+          same, and publishes what is not confirmed once more by the window, with the same ids, so
+          that each message is tried and a lost link or a new leader ends nothing. "atomic": the
+          stream stores all messages or none; at most 1,000, sent at the end of the block. It needs
+          `allow_atomic`.
+        - `ids`: whether the messages carry ids, as those of `publish` do, by which the stream
+          recognises duplicates. False is faster, for "fast" and "atomic".
+        - `timeout`: seconds without progress after which a bulk is given up, and that storing an
+          atomic batch may take; None for the bus's `publish_timeout`.
+        - `when_down`: as in `publish`. "store" is for "auto" and "window", which then publishes.
+
+        Does no I/O. Beginning the block raises `StreamNotFound`, `JetStreamDisabled`, `BusClosed`;
+        for "atomic", `PublishError` if the stream does not have `allow_atomic`, and
+        `PermissionDenied` if that may not be asked. Raises `OptionsError` for a stream that the
+        contract does not declare, and options that do not go together.
+        """
+        chosen = self._chosen(when_down, mode)
+        return make_bulk(self._session, self._way(chosen), stream, mode, ids, timeout, chosen)
+
+    def _chosen(self, when_down: WhenDown | None, mode: BulkMode) -> WhenDown:
+        if when_down is not None or self._when_down != "store" or mode in ("auto", "window"):
+            return self._when_down if when_down is None else when_down
+        return "wait"
 
     def _prepare(
         self,
@@ -154,6 +232,11 @@ class Publishing(Generic[AckT_co]):
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
         chosen = self._when_down if when_down is None else when_down
         return PreparedPublish(self._session, request, self._way(chosen), chosen == "wait")
+
+    def _way_now(self, when_down: WhenDown | None) -> SubmitNow:
+        """What takes a request without a coroutine, or returns None: then `_way` does."""
+        chosen = self._when_down if when_down is None else when_down
+        return self._session.submit_guarded_now if chosen == "wait" else _not_now
 
     def _way(self, when_down: WhenDown | None) -> Submit:
         """What takes the requests of a publish with this `when_down`. Raises `OptionsError`."""

@@ -28,6 +28,7 @@
     │   ├── StreamNotFound
     │   ├── ConsumerNotFound
     │   ├── MessageNotFound
+    │   ├── BulkError               a bulk was not stored as a whole; says where to go on
     │   ├── TopologyRefused         the server refused a stream or consumer as declared
     │   │   ├── AlreadyExists       one of that name exists with another configuration
     │   │   ├── SubjectOverlap      another stream, or consumer of a work queue, has these subjects
@@ -105,6 +106,7 @@ from ._contract import (
 )
 from ._jetstream import (
     AlreadyExists,
+    BulkError,
     ChangeRefused,
     ConsumerNotFound,
     JetStreamDisabled,
@@ -154,6 +156,7 @@ __all__ = [
     "AuthenticationError",
     "BlockingCallError",
     "BucketError",
+    "BulkError",
     "BusClosed",
     "BusError",
     "ChangeRefused",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from ._base import LONGEST, SmithError
+
+GivenT = TypeVar("GivenT")
 
 
 class JetStreamError(SmithError):
@@ -183,6 +188,49 @@ class PublishManyError(SmithError):
         super().__init__(f"{len(failures)} of {len(outcomes)} messages failed, the first: {failures[0]}")
         self.outcomes = outcomes
         self.failures = failures
+
+
+class BulkError(JetStreamError):
+    """A bulk was not stored as a whole; `stream` (str) is its stream.
+
+    Its messages are numbered from 0, in the order of sending. Stored are those before
+    `resume_from`, except `failures`.
+
+    - `mode` (str): how it was published: "window", "atomic" or "fast".
+    - `sent` (int): how many messages it had so far.
+    - `resume_from` (int): the number of the message to go on with; `sent`, if the others were tried
+      all the same. `__cause__` is why the bulk ended there.
+    - `failures` (dict of int to `SmithError`): earlier messages that failed, by their numbers.
+    - `may_be_stored` (bool): whether the stream may have some messages from `resume_from` on.
+      Sending them again is safe if they carry ids.
+    - `seq` (int): the last sequence that the stream told; 0 if none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str,
+        mode: str,
+        sent: int,
+        resume_from: int,
+        failures: dict[int, SmithError],
+        may_be_stored: bool,
+        seq: int,
+        err_code: int = 0,
+        code: int = 0,
+    ) -> None:
+        super().__init__(message, err_code=err_code, code=code, stream=stream)
+        self.mode = mode
+        self.sent = sent
+        self.resume_from = resume_from
+        self.failures = failures
+        self.may_be_stored = may_be_stored
+        self.seq = seq
+
+    def remaining(self, given: Sequence[GivenT]) -> list[GivenT]:
+        """What to send again, of all that the bulk was given."""
+        return [one for number, one in enumerate(given) if number >= self.resume_from or number in self.failures]
 
 
 class TopologyDrift(SmithError):

@@ -7,6 +7,7 @@ from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform, 
 from .alerts import Alert, AlertMonitor, AlertRule
 from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
+from .bulk import Bulk, BulkResult
 from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .core_messages import CoreMessages
@@ -43,6 +44,8 @@ __all__ = [
     "AlertRule",
     "Allow",
     "BackPressure",
+    "Bulk",
+    "BulkResult",
     "Caution",
     "Change",
     "Check",

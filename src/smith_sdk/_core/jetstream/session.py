@@ -30,12 +30,13 @@ from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
-from ..log_records import consumer_log, sdk_logger
+from ..log_records import LogFields, consumer_log, sdk_logger
 from ..monitoring.breaker import CircuitBreaker
 from ..services.responder import Responder
 from .ack_window import AckWindow
 from .api import API, JetStreamApi
 from .api_errors import APPLY
+from .bulk_support import BulkSupport
 from .consumer_state import ConsumerState
 from .delivery import consumer_of
 from .interest import InterestCache
@@ -150,6 +151,7 @@ class Session:
         self.layouts: LayoutSource = DeclaredLayouts()
         """Which layouts of shardings are in use."""
         self.interest = InterestCache(self.api)
+        self.bulk_support = BulkSupport(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
         self.replaced: Final = ReplacedStreams(self.api, self._on_replaced)
         self._missing: Final = MissingStreams()
@@ -181,6 +183,7 @@ class Session:
         """Connect, and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
         self.interest.forget()
+        self.bulk_support.forget()
         listeners: list[Listener] = [self._state_events, *self._refusals]
         if self.circuits is not None:
             self.circuits.forget()
@@ -394,6 +397,33 @@ class Session:
         future.add_done_callback(tally.ended)
         return future
 
+    # ---- publishing many at once: see `aio.bulk`
+
+    def tally(self, request: PublishRequest) -> Tally | None:
+        """Ask the circuit of its stream for a bulk that begins with `request`.
+
+        The tally learns how the bulk ends; it may be a `Probe`, whose `ended` has to be called.
+        Raises `PublishCircuitOpen`.
+        """
+        circuits = self.circuits
+        if circuits is None:
+            return None
+        tally = circuits.closed.get(request.stream)
+        return circuits.acquire(request) if tally is None else tally
+
+    def may_be_dropped(self, request: PublishRequest) -> bool:
+        """Whether its stream keeps only what a consumer wants, and none is known to want this."""
+        stream = request.stream
+        return stream in self._interest_streams and not self.interest.knows(stream, request.subject)
+
+    async def why_no_answer(self, stream: str) -> SmithError | None:
+        """Why no server answers for `stream`; None if waiting may help."""
+        try:
+            return await self._why_no_ack(stream)
+        except SmithError as error:
+            log.info("could not find out why no server answers for stream %s: %s", stream, error, extra=LogFields(stream=stream))
+            return None
+
     async def publish(
         self,
         subject: str,
@@ -436,6 +466,7 @@ class Session:
     def _on_replaced(self, stream: str) -> None:
         """`stream` was created again: what is known of it is about the former one."""
         self.interest.forget(stream)
+        self.bulk_support.forget(stream)
         for state in self._consumers.values():
             if state.stream == stream:
                 state.forget()

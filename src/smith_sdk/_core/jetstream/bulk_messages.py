@@ -1,0 +1,79 @@
+"""What the batches of a bulk have in common: the checks of a message, its headers, its report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from ..connection.connection import Connection
+from ..connection.headers import block_of
+from ..connection.headers import write as write_headers
+from ..events import Events, Published, begin, end
+from .ack_window import AckWindow
+from .publish_events import with_headers
+from .publish_request import PublishRequest
+
+Report = Callable[[BaseException | None], None]
+
+
+class BulkMessage(msgspec.Struct, gc=False):
+    """A message of a bulk that is not confirmed yet."""
+
+    request: PublishRequest
+    size: int
+    report: Report | None
+    number: int = 0
+    """Its place in the bulk, from 0."""
+    sent_at: float = 0.0
+
+
+class Publisher(Protocol):
+    """What batches need of a session."""
+
+    connection: Connection
+    events: Events
+    window: AckWindow
+
+
+def prepared(session: Publisher, request: PublishRequest, ids: bool) -> tuple[BulkMessage, bytes]:
+    """A message as a part of a batch, and its header block as it is on the wire.
+
+    Raises `OptionsError` for an invalid message id or header, `PayloadTooLarge`.
+    """
+    report = None
+    if session.events.observers:
+        request, report = _observed(session, request)
+    block = write_headers(request.msg_id, request.headers) if ids else block_of(request.headers or {})
+    size = len(request.data) + len(block)
+    if size > session.window.fits_always:
+        session.window.size_of(request)
+    return BulkMessage(request, size, report), block
+
+
+def _observed(session: Publisher, request: PublishRequest) -> tuple[PublishRequest, Report]:
+    """`request` with the headers of the tracer, and what reports how it has ended."""
+    began = time.monotonic()
+    events = session.events
+    operation = None
+    if events.tracer is not None:
+        operation = begin(events.tracer.on_send, request)
+        request = with_headers(session.window, request, operation.headers)
+
+    def report(error: BaseException | None) -> None:
+        if operation is not None:
+            end(operation, error)
+        events.published(
+            Published(
+                subject=request.subject,
+                stream=request.stream,
+                msg_id=request.msg_id,
+                size=len(request.data),
+                seconds=time.monotonic() - began,
+                error=error,
+            )
+        )
+
+    return request, report
