@@ -5,6 +5,10 @@ of the call it is in and of wake-ups, and one for each stream or consumer that t
 client has to look at. A wake-up (a read from the socket, a turn of the event loop) serves more
 messages the more are outstanding, but not in proportion: their square root fits.
 
+Reading a backlog through many consumers with a subject each, every consumer opens a pull (once, so
+its messages share the cost), every consumer makes the server look through the messages of all
+others, and while that takes its time, every pull that waits has heartbeats.
+
 The coefficients are fitted on a few points of the growth benchmark (`FITTED`), in relative errors,
 since costs span four orders of magnitude; every other point is predicted. A core of the client, or
 of the server, then bears 1,000,000 / cost messages a second.
@@ -53,7 +57,9 @@ TERMS: Final[dict[str, dict[str, Term]]] = {
         "KiB": lambda point: point.payload / KIB,
         "call": lambda point: 1 / point.batch,
         "wake-up": lambda point: point.batch**-0.5,
-        "consumer": lambda point: point.narrow / point.count,
+        "pull": lambda point: point.narrow / point.count,
+        "consumer": lambda point: point.narrow,
+        "heartbeat": lambda point: point.narrow**2 / point.count,
     },
 }
 """The terms of each work: what a coefficient is multiplied by."""
@@ -62,7 +68,7 @@ FITTED: Final = {
     "payload": (KIB, 64 * KIB, 1024 * KIB),
     "batch": (1, 30, 1_000),
     "streams": (64,),
-    "narrow": (10, 2_000),
+    "narrow": (10, 500, 2_000),
     "wide": (2_000,),
 }
 """The points that the coefficients are fitted on, of each axis."""

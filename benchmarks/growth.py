@@ -7,9 +7,11 @@ Each axis changes one number and keeps the others: one process, calls of `publis
 messages, one stream (file storage, message ids), 1 KiB, one consumer, nothing waiting. A figure is
 processor time for each message: of the client processes (all threads) and of the server (its own
 process), which add up on any machine; messages/s are there as well and say what two shared cores
-bear. A read takes a message through a pull consumer with 500 requested ahead, decodes it and
-acknowledges it; the clock stops when the server has every ack. Points of an axis take turns, and
-each is the median of its rounds.
+bear. The processor time that the same work takes depends on what else the machine does; so the same
+reference is measured on a second server right before each round, and a figure is scaled to what the
+reference costs in the median of the run. A read takes a message through a pull consumer with 500
+requested ahead, decodes it and acknowledges it; the clock stops when the server has every ack.
+Points of an axis take turns, and each is the median of its rounds.
 
 - processes: clients with a connection each, on the same stream and the same consumer.
 - batch: messages in one call of `publish_many`, which waits for all of them before the next; and
@@ -37,7 +39,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
@@ -60,7 +62,6 @@ AHEAD: Final = 500
 SMALL: Final = 256
 """Bytes of a message of which a million wait."""
 LONGEST: Final = 120.0  # seconds that one measurement may take
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def axes(quick: bool) -> dict[str, dict[int, Point]]:
@@ -72,8 +73,8 @@ def axes(quick: bool) -> dict[str, dict[int, Point]]:
         "batch": {n: Point(batch=n, count=count // (5 if n < 10 else 1)) for n in (1, 3, 10, 30, 100, 300, 1_000)},
         "streams": {n: Point(streams=n, count=count) for n in (1, 2, 4, 8, 16, 32, 64)},
         "payload": {n: Point(payload=n, count=min(count, max(count // 100, 64 * count // (n // 64)))) for n in sizes},
-        "narrow": {n: Point(narrow=n, count=count) for n in (10, 100, 500, 1_000, 2_000)},
-        "wide": {n: Point(wide=n, count=count // 5) for n in (10, 100, 500, 1_000, 2_000)},
+        "narrow": {n: Point(narrow=n, count=2 * count // 5) for n in (10, 100, 500, 1_000, 2_000)},
+        "wide": {n: Point(wide=n, count=count // 2) for n in (10, 100, 500, 1_000, 2_000)},
         "waiting": {n: Point(waiting=n, payload=SMALL, count=count) for n in (1, 100, 10_000, 100_000, 1_000_000)},
     }
     if not quick:
@@ -117,8 +118,9 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of processor time since it started."""
-        fields = Path(f"/proc/{self._embedded.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        # In nanoseconds, of each thread; /proc/PID/stat counts in 10 ms, which is too coarse here.
+        threads = Path(f"/proc/{self._embedded.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
     def mib(self) -> float:
         """Resident memory."""
@@ -300,30 +302,54 @@ async def measure(server: Server, clients: Clients, point: Point) -> dict[str, f
     return found | {f"read.{name}": value for name, value in read.items()}
 
 
-async def axis(name: str, points: dict[int, Point], rounds: int) -> dict[str, float]:
-    """All points of an axis, on a server of its own. Axes that fill the server go up once, others
-    take turns."""
-    found: dict[str, list[float]] = {}
-    figures: dict[str, float] = {}
+class Rounds:
+    """What was measured, each round with what the reference cost in the same moment."""
 
-    def keep(number: int, measured: dict[str, float]) -> None:
+    def __init__(self) -> None:
+        self._rounds: dict[str, list[tuple[float, float]]] = {}
+        self._reference: dict[str, list[float]] = {}
+
+    def add(self, name: str, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
+        for what, value in reference.items():
+            self._reference.setdefault(what, []).append(value)
         for what, value in measured.items():
-            found.setdefault(f"growth.{name}.{number}.{what}", []).append(value)
+            self._rounds.setdefault(f"{name}.{what}", []).append((value, reference[what]))
 
-    async with running() as (server, clients):
-        await measure(server, clients, Point(count=1_000))  # warms up
+    def figures(self) -> dict[str, float]:
+        """The medians; processor time as it would be if the reference always cost the same."""
+        usual = {what: median(values) for what, values in self._reference.items()}
+        found: dict[str, float] = {}
+        for name, rounds in self._rounds.items():
+            scale = usual[name.split(".", 3)[3]] if name.endswith("_us") else None
+            found[name] = median(value if scale is None else value * scale / reference for value, reference in rounds)
+        return found
+
+
+async def axis(name: str, points: dict[int, Point], rounds: int, found: Rounds) -> dict[str, float]:
+    """All points of an axis, on a server of its own, beside the reference on another. Axes that
+    fill the server go up once, others take turns. Returns what is no cost of a message."""
+    figures: dict[str, float] = {}
+    async with running() as (server, clients), running() as (other, its_clients):
+        reference = Point(count=2_000)
+
+        async def measured(number: int) -> None:
+            usual = await measure(other, its_clients, reference)
+            found.add(f"growth.{name}.{number}", await measure(server, clients, points[number]), usual)
+
+        for warmed in ((server, clients), (other, its_clients)):
+            await measure(*warmed, reference)
         if name in ("narrow", "wide", "waiting"):
             made = 0
             for number, point in points.items():
                 figures |= {f"growth.{name}.{number}.{what}": value for what, value in (await grow(server, point, made)).items()}
                 made = number
                 for _ in range(rounds):
-                    keep(number, await measure(server, clients, point))
+                    await measured(number)
         else:
             for _ in range(rounds):
-                for number, point in points.items():
-                    keep(number, await measure(server, clients, point))
-    return {key: median(values) for key, values in found.items()} | figures
+                for number in points:
+                    await measured(number)
+    return figures
 
 
 async def grow(server: Server, point: Point, made: int) -> dict[str, float]:
@@ -336,13 +362,13 @@ async def grow(server: Server, point: Point, made: int) -> dict[str, float]:
         await server.api("CONSUMER.DELETE.S0.c0")
     await server.api("STREAM.PURGE.S0")
     count = point.narrow or point.wide
-    before, started = server.mib(), time.perf_counter()
+    started = time.perf_counter()
     for number in range(made, count):
         await server.create_consumer(
             f"narrow{number}" if point.narrow else f"wide{number}", f"k{number}" if point.narrow else "*"
         )
     took = time.perf_counter() - started
-    return {"create_ms": took / (count - made) * 1e3, "kib_each": (server.mib() - before) * KIB / (count - made)}
+    return {"create_ms": took / (count - made) * 1e3}
 
 
 async def looks(server: Server) -> dict[str, float]:
@@ -362,11 +388,13 @@ async def looks(server: Server) -> dict[str, float]:
 async def costs(quick: bool, chosen: Sequence[str] | None = None) -> dict[str, float]:
     """Figures by their names in the JSON, the model's among them if all of it was measured."""
     figures: dict[str, float] = {}
+    found = Rounds()
     for name, points in axes(quick).items():
         if chosen and name not in chosen:
             continue
         print(f"... growth: {name}", file=sys.stderr, flush=True)
-        figures |= await axis(name, points, 1 if quick else 3)
+        figures |= await axis(name, points, 1 if quick else 3, found)
+    figures |= found.figures()
     return figures if quick or chosen else figures | model(figures)
 
 
@@ -385,43 +413,6 @@ def model(flat: Flat) -> dict[str, float]:
     return figures
 
 
-def show(flat: Flat) -> None:
-    for name, title in TITLES.items():
-        numbers = sorted({int(key.split(".")[2]) for key in flat if key.startswith(f"growth.{name}.")})
-        if numbers:
-            heads, rows = rows_of(flat, name, numbers)
-            table(title, heads, rows)
-    if "growth.model.worst_error" in flat:
-        show_model(flat)
-
-
-def show_model(flat: Flat) -> None:
-    kinds = [(work, side) for work in cost_model.TERMS for side in cost_model.SIDES]
-    table(
-        "Cost model: us for each",
-        ("work", *dict.fromkeys(term for terms in cost_model.TERMS.values() for term in terms), "worst error"),
-        [
-            (
-                f"{work}, {side}",
-                *(f"{flat.get(f'growth.model.{work}.{side}.{term}_us', 0):.2f}" for term in cost_model.TERMS["publish"]),
-                f"{flat[f'growth.model.{work}.{side}.worst_error'] * 100:.0f} %",
-            )
-            for work, side in kinds
-        ],
-    )
-    rows: Rows = []
-    for axis, points in axes(quick=False).items():
-        for number in points:
-            cells = []
-            for work, side in kinds:
-                predicted = flat.get(f"growth.model.{work}.{side}.{axis}.{number}.predicted_us")
-                measured = flat.get(f"growth.{axis}.{number}.{work}.{side}_us")
-                cells.append("" if predicted is None or not measured else f"{measured:,.0f} / {predicted:,.0f}")
-            fitted = "*" if number in cost_model.FITTED.get(axis, ()) else ""
-            rows.append((f"{axis} {number:,}{fitted}", *cells))
-    table("Measured / predicted (us); * fitted", ("point", *(f"{work}, {side}" for work, side in kinds)), rows)
-
-
 COLUMNS: Final = {
     "publish.client_us": "publish: client us",
     "publish.server_us": "server us",
@@ -430,7 +421,6 @@ COLUMNS: Final = {
     "read.server_us": "server us",
     "read.msgs_per_s": "messages/s",
     "create_ms": "create (ms)",
-    "kib_each": "KiB each",
     "look_ms": "look (ms)",
     "server_mib": "server MiB",
 }
@@ -443,25 +433,62 @@ TITLES: Final = {
     "wide": "Consumers of one stream that each get every message",
     "waiting": "Messages waiting",
 }
+KINDS: Final = [(work, side) for work in cost_model.TERMS for side in cost_model.SIDES]
 
 
-def rows_of(flat: Flat, name: str, numbers: Sequence[int]) -> tuple[tuple[str, ...], Rows]:
-    columns = [what for what in COLUMNS if f"growth.{name}.{numbers[0]}.{what}" in flat]
+def show(flat: Flat, shown: Callable[[str, tuple[str, ...], Rows], None] = table) -> None:
+    """A table for each axis, a predicted figure beside its measured one, and one of the model."""
+    predicted = "growth.model.worst_error" in flat
+    for name, title in TITLES.items():
+        numbers = sorted({int(key.split(".")[2]) for key in flat if key.startswith(f"growth.{name}.")})
+        if numbers:
+            columns = [what for what in COLUMNS if f"growth.{name}.{numbers[-1]}.{what}" in flat]
+            rows: Rows = [(f"{number:,}", *(_cell(flat, name, number, what) for what in columns)) for number in numbers]
+            shown(f"{title}{' (us: measured / predicted)' * predicted}", (name, *(COLUMNS[what] for what in columns)), rows)
+    if predicted:
+        show_model(flat, shown)
+
+
+def _cell(flat: Flat, axis: str, number: int, what: str) -> str:
+    value = flat.get(f"growth.{axis}.{number}.{what}")
+    if value is None:
+        return ""
+    work, _, rest = what.partition(".")
+    predicted = flat.get(f"growth.model.{work}.{rest.removesuffix('_us')}.{axis}.{number}.predicted_us")
+    fitted = "*" if number in cost_model.FITTED.get(axis, ()) else ""
+    return _number(value) if predicted is None else f"{_number(value)} / {_number(predicted)}{fitted}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def show_model(flat: Flat, shown: Callable[[str, tuple[str, ...], Rows], None]) -> None:
+    terms = list(dict.fromkeys(term for some in cost_model.TERMS.values() for term in some))
     rows: Rows = []
-    for number in numbers:
-        values = (flat[f"growth.{name}.{number}.{what}"] for what in columns)
-        rows.append((f"{number:,}", *(f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in values)))
-    return (name, *(COLUMNS[what] for what in columns)), rows
+    for work, side in KINDS:
+        costs_of = (flat.get(f"growth.model.{work}.{side}.{term}_us") for term in terms)
+        cells = ("" if one is None else f"{one:.2f}" for one in costs_of)
+        rows.append((f"{work}, {side}", *cells, f"{flat[f'growth.model.{work}.{side}.worst_error'] * 100:.0f} %"))
+    shown("The cost model: us for each (* fitted, not predicted)", ("work", *terms, "worst error"), rows)
+
+
+def markdown(title: str, heads: tuple[str, ...], rows: Rows) -> None:
+    """Print a table as docs/benchmarks.md has it."""
+    print(f"\n{title}\n")
+    for row in (heads, ("---",) * len(heads), *rows):
+        print(f"| {' | '.join(row).replace(' us', ' µs').replace('*', chr(92) + '*')} |")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="How the costs of a message grow.")
     parser.add_argument("--axis", choices=TITLES, action="append", help="only this axis; may be repeated")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as one flat JSON object, too")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
     parser.add_argument("--quick", action="store_true", help="smaller: to see that it runs, not to compare")
     options = parser.parse_args()
     figures = asyncio.run(costs(options.quick, options.axis))
-    show(figures)
+    show(figures, markdown if options.markdown else table)
     facts = machine.facts()
     print()
     print("  ".join(f"{name.replace('_', '-')}: {value}" for name, value in facts.items()))
