@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from statistics import median
 
+import bulk
 import circuits
 import fairness
 import gate
@@ -76,6 +77,7 @@ def _takeovers(flat: Flat) -> None:
 
 
 SECTIONS: tuple[tuple[str, Callable[[Flat], None]], ...] = (
+    ("bulk.without_ids.ratio", bulk.show),
     ("worker.loop.ratio", workers.show),
     ("admission.async.per_publish", gate.show),
     ("pipeline.intents", pipeline.show),

@@ -101,6 +101,11 @@ each, in an open loop: the times are fixed beforehand, with gaps as of independe
 and to the reader's. So what the publisher is late by counts, and is reported: all processes and the
 server share the cores. The first tenth of each is not counted.
 
+Bulk: the async face publishes to one stream in each way, in turns: by the window, by fast ingest
+with and without message ids, and without ids in atomic batches of 1,000. A ratio is that of a rate
+to the window's, within a round. The window always sends ids. natsio's own fast ingest takes part
+where natsio-jetstream-batch is installed.
+
 Breaker: two buses of the async face, one with the default circuits around publishing and one
 without, take turns on one server; a ratio is default / without, within a round. And one call
 through a circuit that is closed, and one that is refused, in a loop of nothing else.
@@ -136,6 +141,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import bulk
 import circuits
 import fairness
 import gate
@@ -192,6 +198,12 @@ def loads(figures: report.Figures, quick: bool) -> None:
     flood, seconds = (400, 1.0) if quick else (20_000, 10.0)
     report.progress(f"load: the pipeline's maximum, then {seconds:g} s each at {', '.join(map(str, load.LEVELS))} % of it")
     figures.add(asyncio.run(load.costs(flood, seconds)))
+
+
+def bulks(figures: report.Figures, quick: bool) -> None:
+    rounds, count = (3, 2_000) if quick else (7, 20_000)
+    report.progress(f"bulk: {rounds} rounds of {count:,} messages each, without ids and with them")
+    figures.add(asyncio.run(bulk.costs(rounds, count)))
 
 
 def breakers(figures: report.Figures, quick: bool) -> None:
@@ -277,6 +289,7 @@ def scales(figures: report.Figures, quick: bool) -> None:
 
 PARTS: dict[str, Part] = {
     **{work: partial(rates, work) for work in workloads.WORK},
+    "bulk": bulks,
     "worker": working,
     "admission": gates,
     "pipeline": pipelines,

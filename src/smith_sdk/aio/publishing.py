@@ -169,14 +169,13 @@ class Publishing(Generic[AckT_co]):
         if not retry:
             raise OptionsError(f'retry=False: needs mode="window"; mode={mode!r} has its own way of sending again')
         require_options(mode, ids, self._chosen(when_down, mode))
-        seconds = self._session.publish_timeout if wait is None else wait
         return await publish_all(
             self._session,
             lambda stream, chosen: self.bulk(stream, mode=chosen, ids=ids, timeout=wait, when_down=when_down),
             envelopes,
             mode,
             ids=ids,
-            timeout=seconds,
+            timeout=wait,
         )
 
     def bulk(

@@ -105,12 +105,11 @@ class AtomicBatch:
                 await self._store(deadline)
             except _Again as again:
                 attempts += 1
-                left = deadline - time.monotonic()
-                if again.error is not None or left <= 0:
-                    self.cause = again.error or _unconfirmed(self._first, f"{again} for {self._timeout:g} s", may_be_stored=False)
-                else:
-                    await asyncio.sleep(min(left, _BUSY.delay(attempts)))
+                pause = _BUSY.delay(attempts)
+                if again.error is None and time.monotonic() + pause < deadline:
+                    await asyncio.sleep(pause)
                     continue
+                self.cause = again.error or _unconfirmed(self._first, f"{again} for {self._timeout:g} s", may_be_stored=False)
             except SmithError as error:
                 self.cause = error
             break

@@ -46,7 +46,7 @@ def prepared(session: Publisher, request: PublishRequest, ids: bool) -> tuple[Bu
     report = None
     if session.events.observers:
         request, report = _observed(session, request)
-    block = write_headers(request.msg_id, request.headers) if ids else block_of(request.headers or {})
+    block = write_headers(request.msg_id, request.headers) if ids else block_of(request.headers) if request.headers else b""
     size = len(request.data) + len(block)
     if size > session.window.fits_always:
         session.window.size_of(request)

@@ -118,12 +118,13 @@ class FastIngest(Listener):
         It never lets the event loop run, which sends what is written and reads replies: callers
         that send many in a row have to, now and then.
         """
+        # The hot path of a bulk, so it calls as little as it can.
         flow = self._flow
         sent = flow.sent + 1
         if not self._is_open or sent > flow.limit or flow.is_broken or self._session.events.observers:
             return False
         message, block = prepared(self._session, request, self._ids)
-        if self._is_full(message):
+        if self._bytes + message.size > self._max_bytes:
             return False
         try:
             if not self._connection.send_now(request.subject, request.data, f"{self._prefix}{sent}.1.$FI", block):
