@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import product, zip_longest
 from typing import Final
 
@@ -39,12 +40,17 @@ class Number(msgspec.Struct, frozen=True):
         """All of its texts, if they are few; None otherwise."""
         if self.min is None or self.max is None or self.max - self.min >= _FEW:
             return None
-        return [format(number, self.format) for number in range(self.min, self.max + 1)]
+        return _texts(self.format, self.min, self.max)
 
     def may_hold(self, start: str, end: str) -> bool:
         """Whether a number, of any size, may begin with `start` and end with `end`."""
         digits = "[0-9a-f]" if self.format.endswith("x") else "[0-9]"
         return re.fullmatch(f"-?{digits}*", start) is not None and re.fullmatch(f"{digits}*", end) is not None
+
+
+@lru_cache(maxsize=64)  # a spec's few kinds of numbers are compared for each pair of subjects
+def _texts(form: str, first: int, last: int) -> list[str]:
+    return [format(number, form) for number in range(first, last + 1)]
 
 
 class Open(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -100,32 +101,40 @@ def render(model: Model) -> dict[str, str]:
     }
 
 
+@cache
+def _jinja() -> jinja2.Environment:
+    """The templates. To compile them takes longer than to fill them in, so that a process which
+    generates several packages, as tests do, does it once."""
+    jinja = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # Python source, no markup
+        auto_reload=False,
+    )
+    jinja.filters.update(
+        repr=repr,
+        camel=camel,
+        free=free,
+        attribute=attribute,
+        doc=_doc,
+        refused=_refused,
+        allowed=_allowed,
+        wired=_wired,
+        ordered=_sorted,
+        imported=imports.isort,
+        base=_base,
+    )
+    return jinja
+
+
 class _Output:
     """What has been rendered so far, and the names that it is made of."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.files: dict[str, str] = {}
-        self.jinja = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,  # Python source, no markup
-        )
-        self.jinja.filters.update(
-            repr=repr,
-            camel=camel,
-            free=free,
-            attribute=attribute,
-            doc=_doc,
-            refused=_refused,
-            allowed=_allowed,
-            wired=_wired,
-            ordered=_sorted,
-            imported=imports.isort,
-            base=_base,
-        )
         self.caps = tuple(token for token in model.tokens if token.kind == "cap" and not token.home)
         self.namespaces = model.namespaces
         self.payloads = dict(self._payloads())
@@ -158,7 +167,7 @@ class _Output:
         self.files[path] = imports.add(path, body, self.known, typed or {})
 
     def fill(self, template: str, **values: Any) -> str:
-        return self.jinja.get_template(template).render(model=self.model, **values)
+        return _jinja().get_template(template).render(model=self.model, **values)
 
     def lazy(self, path: str, doc: str, entries: Iterable[Entry], *, parses: bool = False) -> None:
         """A package whose names are imported when they are first used."""

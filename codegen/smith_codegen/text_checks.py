@@ -5,12 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-import msgspec
-
 from .errors import SpecError
 from .locate import Path as Key
 from .message_spec import EnumDecl
-from .spec import SECTIONS, Spec
+from .spec import SECTIONS, Spec, fields_of
 from .topology_spec import Strict
 
 _WORDS = ("doc", "deprecated", "reason")
@@ -44,7 +42,7 @@ def _words(path: Key, value: object) -> Iterator[tuple[Key, str]]:
         yield from ((("enums", path[1], "values", name), words) for name, words in value.docs.items())
         yield (*path, "doc"), value.doc
     elif isinstance(value, Strict):
-        for field in msgspec.structs.fields(value):
+        for field in fields_of(type(value)):
             inner = getattr(value, field.name)
             if field.name in _WORDS and isinstance(inner, str):
                 yield (*path, field.encode_name), inner

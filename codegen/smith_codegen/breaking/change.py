@@ -8,7 +8,7 @@ import msgspec
 
 from ..errors import dotted
 from ..locate import Path
-from ..spec import Spec
+from ..spec import Spec, fields_of
 from .rules import REMEDIES, RULES, Deploy, Effect, Kind
 
 KINDS: Final[tuple[Kind, ...]] = ("wire", "consumer", "source")
@@ -58,7 +58,7 @@ def rule_key(path: Path) -> str:
             found = kind.__name__ if _is_struct(kind) else found
         elif _is_struct(kind):
             found = f"{kind.__name__}.{part}"
-            kind = _inner({field.encode_name: field.type for field in msgspec.structs.fields(kind)}.get(part))
+            kind = _inner({field.encode_name: field.type for field in fields_of(kind)}.get(part))
         else:
             break  # a place in a list, or a key of a map: a part of its value
     return _whole(path, kind, found)

@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from .. import units
 from ..errors import dotted
 from ..locate import Path
+from ..spec import fields_of
 from ..topology_spec import StreamDecl, Strict
 from .change import Change
 from .rules import RULES, Effect, Rule
@@ -18,7 +17,7 @@ from .rules import RULES, Effect, Rule
 
 def compare(path: Path, old: Strict, new: Strict) -> Iterator[Change]:
     """What changed in the keys of `old`, except for those whose rule is code."""
-    for field in msgspec.structs.fields(old):
+    for field in fields_of(type(old)):
         rule = RULES.get(f"{type(old).__name__}.{field.encode_name}")
         if rule is not None:
             yield from value((*path, field.encode_name), rule, getattr(old, field.name), getattr(new, field.name))

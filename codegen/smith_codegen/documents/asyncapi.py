@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ..model import Model, Subject, Token
+from ..spec import fields_of
 from ..topology_spec import Strict
 from . import samples, usage
 from .message_schemas import FACTS, MessageSchemas, Schema, token_schema
@@ -194,7 +195,7 @@ def _declared(decl: Any) -> Any:
     if not isinstance(decl, Strict):
         return decl
     found = {}
-    for field in msgspec.structs.fields(decl):
+    for field in fields_of(type(decl)):
         value = getattr(decl, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if value != default:

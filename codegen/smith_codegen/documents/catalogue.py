@@ -14,7 +14,7 @@ import msgspec
 from .. import fieldtypes, placeholders, units
 from ..fieldtypes import FieldType
 from ..model import Declared, Enum, Family, Field, Imported, Message, Model, Subject, Token, Union
-from ..spec import SECTIONS
+from ..spec import SECTIONS, fields_of
 from ..topology_spec import ConsumerDecl, ShardingDecl, Strict
 from . import flow, samples, usage
 from .message_schemas import MessageSchemas
@@ -472,7 +472,7 @@ def _values(token: Token) -> str:
 def _settings(decl: Strict) -> list[tuple[str, str]]:
     """The keys that a table sets, and those that always matter, each with its value in words."""
     found = []
-    for field in msgspec.structs.fields(decl):
+    for field in fields_of(type(decl)):
         value = getattr(decl, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         always = field.name in ("retention", "discard", "storage")
