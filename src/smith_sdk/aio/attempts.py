@@ -28,8 +28,8 @@ from .last_run import LastRun
 from .message import Guard, Message
 from .message_runner import MessageRunner
 from .middleware import Outcome
-from .runners import CannotRun, required_output
-from .settle import DeadLetter, Release, Retry, Settler, Verdict, decide, decide_undecodable, release
+from .runners import CannotRun
+from .settle import ACK, DeadLetter, Release, Retry, Settler, Verdict, decide, decide_undecodable, release
 from .worker_circuit import WorkerCircuit
 
 Undecodable = Callable[[Message[Any, Any], ContractError, DeadLetter], Awaitable[Verdict]]
@@ -119,7 +119,9 @@ class Attempts:
             if not ISOLATION.begin():
                 await ISOLATION.wait()
             try:
-                await self._settler.apply(message, await self._attempt(message, number))
+                verdict = await self._attempt(message, number)
+                if verdict is not ACK or not self._settler.ack_now(message):
+                    await self._settler.apply(message, verdict)
             finally:
                 ISOLATION.end()
         except BaseException as error:
@@ -192,8 +194,10 @@ class Attempts:
         if message._unstarted:
             await self._forgotten.check(message, self.runner.name_of(message))
         if outcome is not None:
-            with required_output():
+            try:
                 await self._settler.publish(outcome, message)
+            except PermissionDenied as error:  # no attempt can succeed without it
+                raise CannotRun from error
 
     def report_blocked(self, seconds: float, frame: FrameType) -> str | None:
         """Log a handler that blocks the loop, if one does. Called in a thread."""

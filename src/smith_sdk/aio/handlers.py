@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from .._core.events import Events
 from .._core.log_records import CORRELATION
@@ -25,6 +25,8 @@ from .runners import InlineRunner, Present, Run, Runner, ThreadRunner
 ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
 KindT = TypeVar("KindT", bound=Payload)
 """A class of payloads, of which a handler is for one."""
+
+_INTENTS: Final = frozenset(get_args(Intent))
 
 
 class Handlers:
@@ -188,5 +190,5 @@ class Handlers:
         if run is None:
             raise Reject(f"the worker of {self._name} has no handler for {type(message.payload).__name__}")
         payload = message.payload
-        CORRELATION.set(payload.id if isinstance(payload, Intent) else "")
+        CORRELATION.set(payload.id if type(payload) in _INTENTS else "")
         return run(message)

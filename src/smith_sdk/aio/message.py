@@ -374,6 +374,19 @@ class Message(Received[M_co, S_co]):
             state = self._session.consumer_state(place.stream, place.consumer)
             state.delayed.add(asyncio.get_running_loop().time(), delay)
 
+    def _ack_now(self) -> bool:
+        """`_send(ACK)` without a coroutine. False, and nothing is sent, if it needs one."""
+        session = self._session
+        if self._answered or session.replaced.is_needed or session.events.tracer is not None:
+            return False
+        if self._guard is not None and not self._guard.may_act(self._raw):
+            return False
+        try:
+            self._answered = session.connection.send_now(self._raw.reply, ACK, "")
+        except Exception:  # `_send` meets it as well, and knows what it means
+            return False
+        return self._answered
+
     async def _extend(self) -> None:
         self._started(("in_progress",))
         self._require_shard()

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
 from .._core.execution.context_call import call_in_context
 from .._core.execution.thread_pool import ThreadPool
-from ..errors import HandlerTimeout, PermissionDenied, RetryLater
+from ..errors import HandlerTimeout, RetryLater
 from .message import Message
 from .middleware import MiddlewareChain
 
@@ -34,18 +33,6 @@ class CannotRun(Exception):
 
 class NotRun(RetryLater):
     """Raised before a handler has run: redeliver the message, and do not count the delivery."""
-
-
-@contextlib.contextmanager
-def required_output() -> Iterator[None]:
-    """Turn a `PermissionDenied` for what a worker publishes into `CannotRun`.
-
-    No attempt can succeed without it: the message is released, and the run ends.
-    """
-    try:
-        yield
-    except PermissionDenied as error:
-        raise CannotRun from error
 
 
 class Runner(Protocol):
@@ -132,22 +119,16 @@ class ThreadRunner:
         assert self._pool is not None
         if self._chain:
             function = partial(self._chain.run_plain, function)
-        if self._present is None:
-            result = await self._for_reading(function, message)
-        else:
-            result = await self._pool.run(function, self._present(message))
-        if inspect.isawaitable(result):
+        if self._present is not None:
+            result = await self._pool.submit(function, self._present(message))
+        elif not isinstance(message, Message):  # a service's function gets the call
+            result = await self._pool.submit(function, message)
+        else:  # for lack of an event loop, the function cannot answer the message
+            message._in_thread = True  # for good if the call fails or is cancelled: the thread may go on
+            result = await self._pool.submit(function, message)
+            message._in_thread = False  # a coroutine that it returns is awaited in the event loop
+        if result is not None and inspect.isawaitable(result):
             result = await result
-        return result
-
-    async def _for_reading(self, function: Callable[[Any], Any], message: Any) -> Any:
-        """Call `function` with a message that it cannot answer, for lack of an event loop."""
-        assert self._pool is not None
-        if not isinstance(message, Message):  # the policy of an admission gets the intent
-            return await self._pool.run(function, message)
-        message._in_thread = True  # for good if the call fails or is cancelled: the thread may go on
-        result = await self._pool.run(function, message)
-        message._in_thread = False  # a coroutine that it returns is awaited in the event loop
         return result
 
     async def open(self) -> None:

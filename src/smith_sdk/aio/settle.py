@@ -49,7 +49,7 @@ from ..options import RetryPolicy
 from ..protocol import IntentResult
 from .answers import FailureAnswers
 from .dead_letters import dead_letter
-from .execute import outcome_envelope
+from .execute import outcome_subject
 from .log_fields import message_fields
 from .message import Message
 from .owed_letters import OwedLetters
@@ -373,10 +373,18 @@ class Settler(Listener):
             msg_id = message._output_id(str(outcome.subject))
             await publish(self._session, outcome.subject, outcome.payload, msg_id)
         else:
-            envelope = outcome_envelope(outcome)
+            subject = outcome_subject(outcome)
             if self._answers is not None:
                 self._answers.check_own(outcome, message)
-            await publish(self._session, envelope.subject, envelope.payload)
+            await publish(self._session, subject, outcome)
+
+    def ack_now(self, message: Message[Any, Any]) -> bool:
+        """`apply` an `ACK` without a coroutine. False, and nothing is done, if it needs one."""
+        if self._confirm or not message._ack_now():
+            return False
+        message._unstarted = ()
+        self._settled(message, ACK)
+        return True
 
     async def apply(self, message: Message[Any, Any], verdict: Verdict) -> None:
         """Carry out `verdict`, then count it.

@@ -13,7 +13,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -96,11 +96,15 @@ class ThreadPool:
 
         Cancelling this does not stop the function.
         """
-        future = self._loop.create_future()
+        return await self.submit(function, *arguments)
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """The future of `run`."""
+        future: asyncio.Future[T] = self._loop.create_future()
         with self._lock:
             self._work.append((future, contextvars.copy_context().run, function, arguments))
             self._wake()
-        return cast("T", await future)
+        return future
 
     def replace(self) -> bool:
         """Start a thread in place of one whose call was given up. False if there are `most`.
