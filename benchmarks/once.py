@@ -88,7 +88,7 @@ async def _round(server: Server, bus: AsyncSmithBus, slots: int, once: bool | On
     gc.collect()
     started, used = time.perf_counter(), time.process_time()
     running = asyncio.ensure_future(worker.run())
-    while await server.stored(VETTED):
+    while worker.stats.succeeded < count:
         if running.done():
             running.result()
         await asyncio.sleep(0.005)
@@ -97,6 +97,8 @@ async def _round(server: Server, bus: AsyncSmithBus, slots: int, once: bool | On
     await running
     if (there := await server.stored(RESULTS)) != count:
         raise RuntimeError(f"{there} of {count} intents have a result")
+    if left := await server.stored(VETTED):
+        raise RuntimeError(f"{left} intents are left in the vetted stream")
     return Round(count / took, used * 1e6 / count)
 
 
