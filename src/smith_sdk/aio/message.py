@@ -356,7 +356,8 @@ class Message(Received[M_co, S_co]):
         settling = None if tracer is None else begin(tracer.on_settle, self._raw, answer)
         try:
             try:
-                await connection.send(reply, answer, "")
+                if not connection.send_now(reply, answer, ""):
+                    await connection.send(reply, answer, "")
             except SmithError:
                 raise
             except Exception:  # an error of nats-py: `publish` holds the answer for the next link, or raises ours

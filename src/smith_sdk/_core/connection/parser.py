@@ -14,6 +14,7 @@ import msgspec
 from .greeting import checked_info
 from .headers import read as read_headers
 
+_CR: Final = ord("\r")
 _HAS_HEADERS: Final = {"MSG": 0, "HMSG": 1}
 _MAX_MESSAGE: Final = 65 * 1024 * 1024
 """Bytes of a message with its headers: a server's max_payload is at most 64 MiB."""
@@ -90,7 +91,9 @@ class Parser:
         on_message = self._receiver.on_message
         at, size, missing = 0, len(data), 0
         while at < size:
-            end = data.find(b"\r\n", at)
+            end = data.find(b"\n", at) - 1  # one byte is found in a third of the time of two
+            if end < at or data[end] != _CR:
+                end = data.find(b"\r\n", at)
             if end < 0:
                 if size - at > _MAX_LINE:
                     raise ValueError(f"a line of more than {_MAX_LINE} bytes")
@@ -98,7 +101,7 @@ class Parser:
                 break
             # The server takes any bytes as a subject: those that are not UTF-8 must not end a
             # reader's link.
-            words, begin = str(data[at:end], "utf-8", "backslashreplace").split(" "), end + 2
+            words, begin = data[at:end].decode("utf-8", "backslashreplace").split(" "), end + 2
             has_headers = _HAS_HEADERS.get(words[0])
             if has_headers is None:
                 self._on_control(data[at:end])
