@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Generic, Literal, overload
+from typing import Any, Generic, Literal, overload
 
 from .._core.jetstream.bulk_result import BulkMode
+from .._core.jetstream.prompt_ack import PromptAck
 from .._core.jetstream.publish_request import AckFuture, AckT_co, PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, MessageT, PayloadOf, StreamSpec, StreamSubject
@@ -92,9 +93,13 @@ class Publishing(Generic[AckT_co]):
         without an outbox or with `retry=False`.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
-        future = self._way_now(when_down)(request)
+        if (self._when_down if when_down is None else when_down) == "wait":
+            prompt: Any = PromptAck()
+            if self._session.submit_for(prompt, request, guarded=True):
+                ack: AckT_co = await prompt
+                return ack
         # Without an outbox nothing is `Stored`: "store" raises.
-        outcome: AckT_co = await (await self._way(when_down)(request) if future is None else future)
+        outcome: AckT_co = await (await self._way(when_down)(request))
         return outcome
 
     async def submit(

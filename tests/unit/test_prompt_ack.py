@@ -1,0 +1,82 @@
+"""The acknowledgement that resumes its task in the turn of the event loop in which it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+
+import pytest
+
+from smith_sdk._core.jetstream.prompt_ack import PromptAck
+from smith_sdk._core.jetstream.publish_request import PubAck
+from smith_sdk.errors import PublishError
+
+ACK = PubAck("S", 1)
+WHERE: ContextVar[str] = ContextVar("WHERE")
+
+
+async def waiting(ack: PromptAck, log: list[object]) -> PubAck:
+    WHERE.set("task")
+    try:
+        return await ack
+    finally:
+        log.append(WHERE.get())
+
+
+async def started(ack: PromptAck, log: list[object]) -> asyncio.Task[PubAck]:
+    task = asyncio.ensure_future(waiting(ack, log))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_task_goes_on_in_the_callback_that_has_the_ack() -> None:
+    ack, log = PromptAck(), list[object]()
+    task = await started(ack, log)
+
+    def arrived() -> None:
+        ack.set_result(ACK)
+        log.append("callback")
+
+    asyncio.get_running_loop().call_soon(arrived)
+    assert await task == ACK
+    assert log == ["task", "callback"]
+
+
+async def test_inside_another_task_it_goes_on_afterwards() -> None:
+    ack, log = PromptAck(), list[object]()
+    task = await started(ack, log)
+    ack.set_result(ACK)
+    log.append("other task")
+    assert await task == ACK
+    assert log == ["other task", "task"]
+
+
+async def test_what_has_ended_before_it_is_awaited_does_not_wait() -> None:
+    ack = PromptAck()
+    ack.set_result(ACK)
+    assert ack.done()
+    assert await ack == ACK
+
+
+async def test_an_error_is_raised() -> None:
+    ack, log = PromptAck(), list[object]()
+    task = await started(ack, log)
+    ack.set_exception(PublishError("no"))
+    with pytest.raises(PublishError, match="no"):
+        await task
+
+
+async def test_a_cancelled_task_ends_and_a_late_ack_finds_it_done() -> None:
+    ack, log = PromptAck(), list[object]()
+    task = await started(ack, log)
+    task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ack.done()
+    assert not ack.cancel()
+
+
+async def test_a_deadline_around_it_holds() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await PromptAck()
