@@ -195,14 +195,18 @@ class Bulk:
         if asked == "auto" and self._when_down == "store":
             self._use_window('when_down="store" keeps each message in the outbox until the stream has acknowledged it')
             return
-        try:
-            # for `last_seq`, by which duplicates show
-            support = await self._session.bulk_support.of(self._stream, fresh=asked != "atomic" and self._ids)
-        except (PermissionDenied, DeadlineExceeded, ConnectionLost) as error:
-            if asked == "atomic":
-                raise
-            self._use_window(f"what stream {self._stream} allows is not known: {error}")
-            return
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                # for `last_seq`, by which duplicates show
+                support = await self._session.bulk_support.of(self._stream, fresh=asked != "atomic" and self._ids)
+                break
+            except (PermissionDenied, DeadlineExceeded, ConnectionLost) as error:
+                if asked != "atomic":
+                    self._use_window(f"what stream {self._stream} allows is not known: {error}")
+                    return
+                if isinstance(error, PermissionDenied) or time.monotonic() >= until:
+                    raise  # while the stream has no leader, it is asked again
         self._use(support)
 
     def _use(self, support: Support) -> None:
