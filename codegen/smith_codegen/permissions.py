@@ -209,6 +209,11 @@ class _Rights:
         if stream is not None and self.spec.streams[stream].retention == "interest":
             self.ask(f"CONSUMER.LIST.{stream}")
 
+    def ask_batches(self, stream: str | None) -> None:
+        """What a bulk asks of a stream with batches: whether the server's takes them, too."""
+        if stream is not None and (self.spec.streams[stream].allow_batched or self.spec.streams[stream].allow_atomic):
+            self.ask(f"STREAM.INFO.{stream}")
+
     def look_up(self, stream: str | None) -> None:
         """Reading single messages of a stream."""
         if stream is not None:
@@ -371,6 +376,8 @@ def _publisher(rights: _Rights, wanted: Wanted) -> None:
         raise RoleError(f"role publisher: name its subjects with --subjects: {', '.join(rights.spec.subjects)}")
     for name, _, given in rights.each_subject(wanted.subjects):
         rights.send(name, given)
+        for stream in rights.spec.streams_of(name):
+            rights.ask_batches(stream)
 
 
 def _executer(rights: _Rights, wanted: Wanted) -> None:

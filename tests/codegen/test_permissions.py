@@ -51,6 +51,11 @@ def test_the_block_of_a_publisher(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_publisher_may_ask_whether_a_stream_takes_batches() -> None:
+    assert "$JS.API.STREAM.INFO.ORDERS" in permissions.block(SHOP, "publisher", subjects=["orders"]).publish
+    assert not [one for one in permissions.block(SHOP, "publisher", subjects=["late"]).publish if "INFO" in one]
+
+
 def test_the_command_of_nsc_is_one_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
     text = emitted(capsys, "smith_sdk", "--role", "executer", "--format", "nsc", "--inbox-prefix", "_INBOX_web")
     comment, command = text.split("\n", 1)
