@@ -16,7 +16,7 @@ from chaos.proxy import Proxy
 from msgspec.structs import replace
 from support import eventually_async, halt
 
-from smith_sdk import AsyncSmithBus, CircuitBreaker, Envelope, OutboxFile, result_of, subjects
+from smith_sdk import AsyncSmithBus, CircuitBreaker, Envelope, OutboxFile, SmithBus, result_of, subjects
 from smith_sdk._core.events import Observer, Published
 from smith_sdk._core.jetstream import fast_ingest
 from smith_sdk._core.jetstream.fast_flow import FastFlow
@@ -107,8 +107,8 @@ async def test_each_way_sends_the_id_and_the_headers_that_publish_would(face: Fa
         assert seen == [None, "window", None, "auto", None, "fast", None, "atomic"]
 
 
-async def test_a_stream_without_batches_gets_the_window_and_the_result_says_why(face: Face) -> None:
-    async with face.applied() as bus:
+async def test_a_stream_without_batches_gets_the_window_and_the_result_says_why(account: Account) -> None:
+    async with account.applied() as bus:
         for mode in ("auto", "fast"):
             async with bus.bulk(RAW, mode=mode) as bulk:
                 await bulk.add_many(enveloped(intents(5)))
@@ -156,8 +156,8 @@ async def update(bus: AsyncSmithBus, stream: str = RAW, **changes: Any) -> None:
 # ---- atomic
 
 
-async def test_an_atomic_batch_stores_all_of_a_thousand_or_nothing(face: Face) -> None:
-    async with face.applied(contract=BATCHED) as bus:
+async def test_an_atomic_batch_stores_all_of_a_thousand_or_nothing(account: Account) -> None:
+    async with account.applied(contract=BATCHED) as bus:
         many = intents(1000)
         result = await bus.publish_many(enveloped(many), mode="atomic")
         assert (result.mode, result.sent, result.stored, result.last_seq, result.is_exact) == ("atomic", 1000, 1000, 1000, True)
@@ -245,8 +245,8 @@ async def test_fast_ingest_says_from_which_message_to_go_on(face: Face, ids: boo
         assert await count(bus) == 700
 
 
-async def test_auto_tries_every_message_and_names_those_that_failed(face: Face) -> None:
-    async with face.applied(contract=declaring(max_msgs=700)) as bus:
+async def test_auto_tries_every_message_and_names_those_that_failed(account: Account) -> None:
+    async with account.applied(contract=declaring(max_msgs=700)) as bus:
         many: list[Envelope] = enveloped(intents(800))
         many[3] = bad()
         with pytest.raises(BulkError, match="100 of 800 messages for stream SDLC_RAW were not stored") as caught:
@@ -260,8 +260,8 @@ async def test_auto_tries_every_message_and_names_those_that_failed(face: Face) 
         assert await count(bus) == 700
 
 
-async def test_a_message_that_cannot_be_sent_ends_fast_ingest_before_it(face: Face) -> None:
-    async with face.applied(contract=BATCHED) as bus:
+async def test_a_message_that_cannot_be_sent_ends_fast_ingest_before_it(account: Account) -> None:
+    async with account.applied(contract=BATCHED) as bus:
         many = [*enveloped(intents(10)), bad(), *enveloped(intents(10))]
         with pytest.raises(BulkError, match="number 10") as caught:
             await bus.publish_many(many, mode="fast")
@@ -276,8 +276,8 @@ async def test_a_message_that_cannot_be_sent_ends_fast_ingest_before_it(face: Fa
         assert (bulk.result.sent, bulk.result.stored) == (1, 1)
 
 
-async def test_a_message_over_the_limits_is_refused_before_it_is_sent(face: Face) -> None:
-    async with face.applied(contract=declaring(max_msg_size=4096)) as bus:
+async def test_a_message_over_the_limits_is_refused_before_it_is_sent(account: Account) -> None:
+    async with account.applied(contract=declaring(max_msg_size=4096)) as bus:
         for mode in ("window", "fast", "atomic"):
             async with bus.bulk(RAW, mode=mode) as bulk:
                 small, big = read_intent(), read_intent("/" + "x" * 4000)
@@ -303,8 +303,8 @@ async def test_a_message_that_only_the_server_finds_too_large_stops_fast_ingest_
         assert await count(bus) == 14
 
 
-async def test_a_bulk_has_one_stream_and_that_of_the_contract(face: Face) -> None:
-    async with face.applied(contract=BATCHED) as bus:
+async def test_a_bulk_has_one_stream_and_that_of_the_contract(account: Account) -> None:
+    async with account.applied(contract=BATCHED) as bus:
         one = read_intent()
         result = result_of(one, output={})
         with pytest.raises(SubjectMismatch, match="is kept by stream ATOMS_RESULTS, and this bulk is for SDLC_RAW"):
@@ -320,10 +320,10 @@ async def test_a_bulk_has_one_stream_and_that_of_the_contract(face: Face) -> Non
         assert bulk.result.sent == 0
 
 
-async def test_an_interest_stream_without_a_consumer_for_it_refuses_a_message(face: Face) -> None:
+async def test_an_interest_stream_without_a_consumer_for_it_refuses_a_message(account: Account) -> None:
     spec = declaring("ATOMS_VETTED")
     lonely = replace(spec, consumers=tuple(one for one in spec.consumers if one.name != "executor-fs-read"))
-    async with face.applied(contract=lonely) as bus:
+    async with account.applied(contract=lonely) as bus:
         for mode in ("window", "fast", "atomic"):
             async with bus.bulk("ATOMS_VETTED", mode=mode) as bulk:
                 one = read_intent()
@@ -343,15 +343,14 @@ async def test_an_interest_stream_without_a_consumer_for_it_refuses_a_message(fa
         ({"mode": "fast", "retry": False}, 'retry=False: needs mode="window"'),
     ],
 )
-async def test_options_that_do_not_go_together_are_refused_at_once(face: Face, options: dict[str, Any], match: str) -> None:
-    bus = face.bus(face.url, contract=BATCHED)
-    if "retry" not in options:
-        with pytest.raises(OptionsError, match=match):
-            bus.bulk(RAW, **options)
-    async with face.applied(contract=BATCHED) as bus:
-        with pytest.raises(OptionsError, match=match):
-            await bus.publish_many(enveloped(intents(1)), **options)
-        assert await count(bus) == 0
+async def test_options_that_do_not_go_together_are_refused_at_once(options: dict[str, Any], match: str) -> None:
+    for face in (AsyncSmithBus, SmithBus):
+        bus: Any = face(contract=BATCHED)
+        if "retry" not in options:
+            with pytest.raises(OptionsError, match=match):
+                bus.bulk(RAW, **options)
+    with pytest.raises(OptionsError, match=match):
+        await AsyncSmithBus(contract=BATCHED).publish_many(enveloped(intents(1)), **options)
 
 
 async def test_a_bulk_is_used_once_and_within_its_block(face: Face) -> None:
@@ -427,61 +426,7 @@ async def test_a_batch_outlives_a_caller_that_pauses(account: Account, monkeypat
         assert bulk.result.stored == 2
 
 
-# ---- faults
-
-
-async def send_through_a_cut(bus: AsyncSmithBus, proxy: Proxy, mode: Any, many: list[FsReadV1Intent]) -> int:
-    """Cut the link in the middle of a bulk. Returns how many messages it had."""
-    async with bus.bulk(RAW, mode=mode) as bulk:
-        for number, one in enumerate(many):
-            if number == 1200:
-                proxy.cut()
-                proxy.restore()
-            await bulk.add(raw.of(one), one)
-    return bulk.result.sent
-
-
-async def test_a_lost_link_ends_fast_ingest_and_the_server_tells_where(make_server: Any) -> None:
-    server: EmbeddedServer = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(proxy.url, contract=BATCHED, manage="apply", profile="dev") as bus:
-            assert await send_through_a_cut(bus, proxy, "auto", intents(2000)) == await count(bus) == 2000
-            many = intents(2000)
-            with pytest.raises(BulkError, match="broken off there") as caught:
-                await send_through_a_cut(bus, proxy, "fast", many)
-            error = caught.value
-            assert 0 < error.resume_from <= error.sent < 2000
-            assert not error.may_be_stored
-            ids = [message.payload.id async for message in bus.read(raw.filter())][2000:]
-            assert ids == [one.id for one in many[: error.resume_from]]
-            rest = error.remaining(enveloped(many))
-            assert (await bus.publish_many(rest, mode="fast")).stored == len(rest)
-            assert await count(bus) == 4000
-
-
-async def send_through_a_kill(bus: Any, server: EmbeddedServer, mode: str, many: list[Envelope]) -> None:
-    async with bus.bulk(RAW, mode=mode, timeout=20) as bulk:
-        await bulk.add_many(many[:1100])
-        server.kill()
-        await asyncio.to_thread(server.start)
-        await bulk.add_many(many[1100:])
-
-
-async def test_a_server_killed_in_the_middle_loses_nothing_that_was_confirmed(face: Face, tmp_path: Path) -> None:
-    with EmbeddedServer(tmp_path) as server:
-        async with face.bus(server.url, contract=BATCHED, manage="apply", profile="dev") as bus:
-            await send_through_a_kill(bus, server, "auto", enveloped(intents(1500)))
-            assert await count(bus) == 1500
-            many = enveloped(intents(1500))
-            with pytest.raises(BulkError) as caught:
-                await send_through_a_kill(bus, server, "fast", many)
-            error = caught.value
-            assert error.resume_from <= 1100
-            assert isinstance(error.__cause__, PublishUnconfirmed)
-            before = await count(bus) - 1500
-            assert error.resume_from <= before
-            await bus.publish_many(error.remaining(many), mode="auto")  # with the same ids
-            assert await count(bus) == 3000
+# ---- faults; more in tests/chaos/test_bulk_links.py
 
 
 @pytest.mark.parametrize("mode", ["fast", "atomic"])
@@ -505,18 +450,6 @@ async def test_a_deaf_link_ends_within_the_timeout_and_the_error_says_what_may_b
             assert error.may_be_stored is (mode == "fast")  # the first of the atomic batch was not answered
             assert error.resume_from in ((0,) if mode == "atomic" else (0, 500))
             proxy.hear()
-
-
-async def test_silence_is_asked_about_with_a_ping(make_server: Any) -> None:
-    """A stopped server answers nothing; once it goes on, the bulk does, too."""
-    server: EmbeddedServer = make_server()
-    async with AsyncSmithBus(server.url, contract=BATCHED, manage="apply", profile="dev", ping_interval=60) as bus:
-        halt(server.pid)
-        working = asyncio.create_task(bus.publish_many(enveloped(intents(1600)), mode="fast", ids=False))
-        done, _ = await asyncio.wait((working,), timeout=1.5)
-        assert not done
-        os.kill(server.pid or 0, signal.SIGCONT)
-        assert (await asyncio.wait_for(working, 20)).stored == 1600
 
 
 async def test_a_cancelled_bulk_leaves_nothing_behind(account: Account) -> None:
