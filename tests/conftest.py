@@ -30,6 +30,7 @@ pytest_plugins = ["smith_sdk.testing"]
 settings.register_profile(
     "everywhere",
     parent=settings.get_profile("default"),
+    max_examples=50,  # others in each run
     database=None,
     deadline=None,
     print_blob=True,
