@@ -288,7 +288,7 @@ def test_without_the_check_at_run_time_the_test_of_it_fails(old: str, new: str, 
 def fetch_on_the_subject_of_reads() -> Message[Any, Any]:
     intent = HttpFetchV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://localhost"))
     received = SimpleNamespace(subject="smith.intents.raw.fs.read.v1", reply="", data=msgspec.json.encode(intent), headers=None)
-    session: Any = SimpleNamespace(contract=CONTRACT)
+    session: Any = SimpleNamespace(contract=CONTRACT, parse=CONTRACT.parse)
     received_as: Any = received
     return Message(received_as, session)
 

@@ -11,6 +11,7 @@ from ..errors import NotAcknowledgeable
 from ..protocol import Intent
 from .message import Message
 from .release_events import Release
+from .shard_placement import Place
 
 
 class Case:
@@ -19,7 +20,7 @@ class Case:
     Raises `NotAcknowledgeable` for a message of core NATS.
     """
 
-    __slots__ = ("began", "delivery", "digest", "intent", "message", "place", "release")
+    __slots__ = ("began", "delivery", "digest", "intent", "message", "place", "release", "vetted")
 
     def __init__(self, message: Message[Any, Any], intent: Intent) -> None:
         self.message = message
@@ -30,6 +31,8 @@ class Case:
         self.digest = digest_of(message)
         self.release: Release | None = None
         """The release from the quarantine that it comes from."""
+        self.vetted: Place | None = None
+        """Where it goes as it is, if that depends on no layout."""
 
 
 def delivery_of(message: Message[Any, Any]) -> Delivery:

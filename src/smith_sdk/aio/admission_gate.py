@@ -205,6 +205,8 @@ class Gate:
             place = self._places.of(intent)
         except InvalidShardKey as error:
             return Refuse(ResultCode.INVALID_SHARD_KEY, "shard", storable(str(error)))
+        if place.shard is None and intent is case.intent:
+            case.vetted = place
         if self._executors.knows(place):
             return None
         return await self._executors.ruling(case.message, intent, place.stream, place.subject)
@@ -267,7 +269,8 @@ class Gate:
         # A process that was halted may find that another one has carried out its decision.
         may_be_done = not record.is_own or monotonic() - case.began > consumers.admission.ack_wait
         try:
-            await self._outputs.let_through(case, self._places.of(intent), ruling, may_be_done)
+            place = case.vetted if intent is case.intent and case.vetted is not None else self._places.of(intent)
+            await self._outputs.let_through(case, place, ruling, may_be_done)
         except NoInterest as error:  # since it was checked
             other: Ruling = self._executors.without(case.message, intent, str(error.stream), str(error.subject), error)
         except PayloadTooLarge as error:

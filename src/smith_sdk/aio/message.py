@@ -142,7 +142,7 @@ class Message(Received[M_co, S_co]):
 
     def _typed_subject(self) -> Any:
         if self._subject is None:
-            self._subject = self._session.contract.parse(self._raw.subject)
+            self._subject = self._session.parse(self._raw.subject)
         return self._subject
 
     @property

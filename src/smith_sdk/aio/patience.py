@@ -66,7 +66,7 @@ class Patience:
         stopped.
         """
         lasting: tuple[type[SmithError], ...] = (*_LASTING, *unless)
-        began, logged, attempt = monotonic(), -_REPEAT_LOG, 0
+        began, logged, attempt = 0.0, -_REPEAT_LOG, 0
         while True:
             try:
                 return await work()
@@ -75,6 +75,7 @@ class Patience:
             except lasting:
                 raise
             except _PASSING as error:
+                began = began or monotonic()
                 attempt += 1
                 pause = _PAUSES.delay(attempt)
                 if self._is_stopping():

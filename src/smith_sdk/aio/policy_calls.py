@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
 from types import CoroutineType
 from typing import Any, Final, TypeVar
 
@@ -70,7 +71,7 @@ class PolicyCalls:
             return self._of_inline(result)
         if type(result) is not CoroutineType:
             return await self.in_time(self._awaited(result), f"the {self.name}")
-        began = asyncio.get_running_loop().time()
+        began = monotonic()
         begun = start(result, run)
         if isinstance(begun, Ended):  # most wait for nothing, and need no timer
             result = begun.value
@@ -89,9 +90,9 @@ class PolicyCalls:
     async def in_time(self, work: Coroutine[Any, Any, T], what: str, began: float | None = None) -> T:
         """What `work` returns. Raises `HandlerTimeout`, in which it is called `what`.
 
-        `began`: when it was started, by the loop's clock, if that is not now.
+        `began`: when it was started (monotonic), if that is not now.
         """
-        limit = asyncio.timeout(self._timeout) if began is None else asyncio.timeout_at(began + self._timeout)
+        limit = asyncio.timeout(self._timeout if began is None else began + self._timeout - monotonic())
         try:
             async with limit:
                 return await work

@@ -308,6 +308,7 @@ class _Session:
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
+        self.parse = contract.parse
 
 
 class _ReadOnlyMessage(Message[Any, Any]):

@@ -55,6 +55,9 @@ _OURS: Final = (
 """Beginnings, in lower case, of headers that only this SDK writes."""
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A header's name: a token of RFC 9110."""
+_seen: Final[set[str]] = set()
+"""Valid names: a program writes few, and the pattern would be most of what a block costs."""
+_MAX_SEEN: Final = 1024
 
 
 def require_publishers(name: str, value: str, msg_id: str | None) -> None:
@@ -122,18 +125,20 @@ def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
 def _lines(headers: Mapping[str, str]) -> str:
     lines = ""
     for name, value in headers.items():
-        if not _is_plain_name(name) and not NAME.fullmatch(name):
-            raise OptionsError(f"header {name!r}: a name is one or more letters, digits and !#$%&'*+-.^_`|~")
+        if name not in _seen:
+            _require_name(name)
         if name != MSG_ID:
-            lines += f"{name}: {_one_line(value)}\r\n"
+            value = _one_line(value) if "\n" in value or "\r" in value else value
+            lines += f"{name}: {value}\r\n"
     return lines
 
 
-def _is_plain_name(name: str) -> bool:
-    """Whether `name` is of ASCII letters, digits and dashes, as most are. The pattern takes twice
-    the time.
-    """
-    return name.replace("-", "a").isalnum() and name.isascii()
+def _require_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise OptionsError(f"header {name!r}: a name is one or more letters, digits and !#$%&'*+-.^_`|~")
+    if len(_seen) >= _MAX_SEEN:
+        _seen.clear()
+    _seen.add(name)
 
 
 def _not_utf8(what: str, error: UnicodeEncodeError) -> OptionsError:

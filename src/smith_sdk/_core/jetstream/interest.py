@@ -78,7 +78,7 @@ class InterestCache:
         for oldest in (_FRESH, _STALE):
             if interest.age > oldest:
                 await self._refresh(stream, interest)
-            if any(covers(pattern, subject) for pattern in interest.filters):
+            if subject in interest.known or any(covers(pattern, subject) for pattern in interest.filters):
                 if len(interest.known) < _MAX_KNOWN:
                     interest.known.add(subject)
                 return

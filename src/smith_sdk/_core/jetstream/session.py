@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...contract import Contract, HeadedSubject, Placed, ReadOnlySubject, ShardingSpec, covers
+from ...contract import AnySubject, Contract, HeadedSubject, Placed, ReadOnlySubject, ShardingSpec, covers
 from ...errors import (
     BusClosed,
     ConsumerNotFound,
@@ -57,6 +57,8 @@ counts from when the first copy arrived, the window here from when it was sent."
 _NO_LIMIT: Final = 2**63
 _MIN_CLOSE: Final = 0.1
 """Seconds that each step of closing has at least."""
+_MAX_PARSED: Final = 1024
+"""Parsed subjects that a session remembers."""
 _DEFINITE: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
 """Replies of the server that waiting does not change. Other errors leave that open."""
 
@@ -144,6 +146,8 @@ class Session:
         """Answers for the workers that run on the session."""
         self.events = Events()
         self._state_events = _StateEvents(self.events)
+        self._parsed: dict[str, AnySubject] = {}
+        """Subjects that were parsed last, by their text."""
         self.known_subjects: set[type] = set()
         """Classes of subjects that have been looked up in the contract."""
         self.sharded_subjects: dict[type, ShardingSpec[Any, Any]] = {}
@@ -285,6 +289,18 @@ class Session:
         self.connection.loop_ended()
 
     # ---- subjects
+
+    def parse(self, subject: str) -> AnySubject:
+        """`contract.parse`, for every message: where many have the same subject, each is parsed
+        once.
+        """
+        found = self._parsed.get(subject)
+        if found is None:
+            found = self.contract.parse(subject)
+            if len(self._parsed) >= _MAX_PARSED:
+                self._parsed.clear()
+            self._parsed[subject] = found
+        return found
 
     def require_subject(self, subject: object, has_headers: bool = False) -> None:
         """Raise `SubjectMismatch` unless `subject` is one of the contract to publish to.
