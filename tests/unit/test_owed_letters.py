@@ -18,7 +18,7 @@ FULL = QueueFull("full", stream="SMITH_DLQ")
 
 
 def owing(contract: Any = CONTRACT) -> OwedLetters:
-    session: Any = SimpleNamespace(contract=contract, parse=contract.parse)
+    session: Any = SimpleNamespace(contract=contract)
     return OwedLetters(session, "c")
 
 
