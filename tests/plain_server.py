@@ -51,6 +51,11 @@ class PlainServer:
         for port in self._ports:
             eventually(lambda port=port: is_listening(port))  # type: ignore[misc]
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

@@ -7,6 +7,8 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import pytest
 from buses import Face, bus_with, health, read_intent, state
 from identities import Authority
 from plain_server import HOST, PlainServer, free_port
-from support import eventually_async
+from support import eventually_async, halt
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -91,6 +93,35 @@ async def test_everything_works_over_it_and_after_a_reconnect(face: Face, served
         await admission.stop()
         await running
         assert "hidden" not in repr(bus)
+
+
+async def test_a_server_that_stops_reading_stalls_publishers_and_loses_nothing(served: Server) -> None:
+    """What is unsent stays bounded; once the server reads again, all of it arrives, in order."""
+    auth, data = Auth(user="me", password="hidden"), bytes(100_000)
+    async with AsyncSmithBus(served.url, auth=auth, **served.options) as bus:
+        connection = bus._session.connection
+        link = connection.link
+        assert link is not None
+        seen: list[str] = []
+        await connection.subscribe("big.*", lambda message: seen.append(message.subject))
+        await connection.flush(timeout=20)
+        halt(served.process.pid)
+        try:
+            sent = 0
+            while connection.send_now(f"big.{sent}", data, "") and sent < 500:
+                sent += 1
+                await asyncio.sleep(0)
+            assert link.is_full
+            assert link.unsent < 4_000_000
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await connection.send(f"big.{sent}", data, "")
+        finally:
+            os.kill(served.process.pid, signal.SIGCONT)
+        await connection.flush(timeout=20)
+        assert seen == [f"big.{number}" for number in range(sent + 1)]
+        assert connection.link is link
+        assert not link.is_full
 
 
 async def test_what_the_server_refuses_over_it(served: Server) -> None:
