@@ -23,7 +23,7 @@ from typing import Any
 
 from harness import AHEAD, WINDOW
 
-from smith_sdk import Admission, Allow, AsyncSmithBus, Message, Trust, Worker, consumers, result_of, signing, subjects
+from smith_sdk import Admission, Allow, AsyncSmithBus, Message, Trust, Worker, consumers, inline, result_of, signing, subjects
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentResult
 
 Command = Callable[..., Awaitable[dict[str, Any]]]
@@ -107,12 +107,12 @@ class Publisher(Role):
 class Gate(Role):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        gate = Admission(self.bus, policy=_allow, executor_id="bench", concurrency=SLOTS, trust=self.trust)
+        gate = Admission(self.bus, policy=inline(_allow), executor_id="bench", concurrency=SLOTS, trust=self.trust)
         async with _until_closed(gate):
             yield
 
 
-async def _allow(intent: Intent) -> Allow:
+def _allow(intent: Intent) -> Allow:
     return Allow()
 
 

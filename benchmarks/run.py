@@ -87,9 +87,9 @@ multiple of that of a publish_many message in the same round. Then signed ones, 
 verified, with signatures, and with signatures and replay protection (one more confirmed write for
 each intent). The clock stops when the last of them is acknowledged.
 
-Pipeline: a publisher, an admission whose policy allows everything, an executor whose handler only
-returns a result (64 slots each), and a reader that acknowledges the results, each a process of its
-own; 50,000 intents are published at once, and the clock stops when the last result is read. Once
+Pipeline: a publisher, an admission whose inline policy allows everything, an executor whose handler
+only returns a result (64 slots each), and a reader that acknowledges the results, each a process of
+its own; 50,000 intents are published at once, and the clock stops with the last result read. Once
 without `Trust`; once the publisher signs, admission verifies and refuses replays, and the executor
 verifies. The ids are compared: "lost" were published and no result came, "twice" are results that
 came again. Making and signing the intents is the publisher's work. What a core each would bear is
