@@ -249,7 +249,7 @@ async def test_auto_tries_every_message_and_names_those_that_failed(account: Acc
     async with account.applied(contract=declaring(max_msgs=700)) as bus:
         many: list[Envelope] = enveloped(intents(800))
         many[3] = bad()
-        with pytest.raises(BulkError, match="100 of 800 messages for stream SDLC_RAW were not stored") as caught:
+        with pytest.raises(BulkError, match="100 of 800 messages for stream SDLC_RAW failed") as caught:
             await bus.publish_many(many, mode="auto")
         error = caught.value
         assert (error.mode, error.sent, error.resume_from, error.may_be_stored) == ("window", 800, 800, False)
@@ -450,6 +450,26 @@ async def test_a_deaf_link_ends_within_the_timeout_and_the_error_says_what_may_b
             assert error.may_be_stored is (mode == "fast")  # the first of the atomic batch was not answered
             assert error.resume_from in ((0,) if mode == "atomic" else (0, 500))
             proxy.hear()
+
+
+async def test_auto_sends_nothing_again_that_the_stream_may_have_forgotten(make_server: Any) -> None:
+    server: EmbeddedServer = make_server()
+    forgetful = declaring(duplicate_window=1.0)
+    async with AsyncSmithBus(server.url, contract=forgetful, manage="apply", profile="dev", ping_interval=60) as bus:
+        many = enveloped(intents(20))
+
+        async def send() -> None:
+            async with bus.bulk(RAW, mode="auto", timeout=1.5) as bulk:
+                await bulk.add_many(many)
+                halt(server.pid)
+
+        with pytest.raises(BulkError, match="may have forgotten its id") as caught:
+            await send()
+        error = caught.value
+        assert (error.mode, error.may_be_stored, list(error.failures)) == ("window", True, list(range(20)))
+        os.kill(server.pid or 0, signal.SIGCONT)
+        await eventually_async(lambda: count(bus))
+        assert await count(bus) == 20  # they were stored, and not twice
 
 
 async def test_a_cancelled_bulk_leaves_nothing_behind(account: Account) -> None:

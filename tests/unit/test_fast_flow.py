@@ -38,7 +38,7 @@ class Batch(RuleBasedStateMachine):
         self.reply(number, {"stream": "S", "seq": 100 + self.stored, "batch": "b", "count": self.stored})
 
     @precondition(lambda self: self.flow.has_room)
-    @rule(count=st.integers(1, 700), fate=st.sampled_from(["stored"] * 6 + ["lost", "refused", "alone"]))
+    @rule(count=st.integers(1, 700), fate=st.sampled_from(["stored", "stored", "lost", "refused", "alone"]))
     def send(self, count: int, fate: str) -> None:
         """Some messages, the last of which may be lost, refused, or refused apart from it."""
         for left in range(count, 0, -1):
@@ -136,6 +136,19 @@ def test_a_hostile_server_confirms_no_more_than_was_sent() -> None:
     flow.reply(3, reply(stream="S", batch="b", count=1, seq=-1))  # less than it has confirmed before
     assert flow.ended is not None
     assert flow.ended.count == 3
+
+
+@pytest.mark.parametrize("fate", ["lost", "refused", "alone"])
+def test_a_batch_ends_before_the_message_that_is_missing(fate: str) -> None:
+    batch = Batch()
+    batch.read(is_lost=False)
+    batch.send(3, "stored")
+    batch.send(2, fate)
+    batch.send(5, "stored")
+    batch.end_it()
+    assert batch.flow.ended is not None
+    assert (batch.flow.ended.count, batch.flow.ended.seq, batch.flow.sent) == (5, 105, 11)
+    assert batch.flow.refused == (6 if fate != "lost" else 0)
 
 
 @pytest.mark.parametrize("code", [10205, 10211, 10054, 10077])

@@ -395,10 +395,11 @@ class Bulk:
     def _failed(self, told: Told, failures: dict[int, SmithError]) -> BulkError:
         first = min(failures)
         text = (
-            f"{len(failures):,} of {self._sent:,} messages for stream {self._stream} were not stored, the others are; the first, "
+            f"{len(failures):,} of {self._sent:,} messages for stream {self._stream} failed, the others are stored; the first, "
             f"number {first:,}: {failures[first]}"
         )
-        error = self._made_error(text, told, self._sent, dict(sorted(failures.items())), False, failures[first])
+        may_be_stored = any(isinstance(one, PublishUnconfirmed) and one.may_be_stored for one in failures.values())
+        error = self._made_error(text, told, self._sent, dict(sorted(failures.items())), may_be_stored, failures[first])
         error.__cause__ = failures[first]
         return error
 

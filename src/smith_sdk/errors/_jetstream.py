@@ -201,8 +201,8 @@ class BulkError(JetStreamError):
     - `resume_from` (int): the number of the message to go on with; `sent`, if the others were tried
       all the same. `__cause__` is why the bulk ended there.
     - `failures` (dict of int to `SmithError`): earlier messages that failed, by their numbers.
-    - `may_be_stored` (bool): whether the stream may have some messages from `resume_from` on.
-      Sending them again is safe if they carry ids.
+    - `may_be_stored` (bool): whether the stream may have some of what remains. Sending that again
+      is safe if the messages carry ids.
     - `seq` (int): the last sequence that the stream told; 0 if none.
     """
 
