@@ -84,6 +84,12 @@ def test_queued_work_sees_the_context_of_its_caller_where_that_is_kept(url: str)
         seen.append(trace.get())
 
     class Submitted:
+        def begin_here(self, outcome: object) -> bool:
+            return False
+
+        def look_after(self) -> None:
+            pass
+
         def begin(self, outcome: object) -> bool:
             return False
 

@@ -33,8 +33,17 @@ class PreparedPublish(Generic[AckT_co]):
         self._waits = waits
         """Whether all that it does without a connection is wait for one."""
 
+    def begin_here(self, outcome: AckFuture) -> bool:
+        """Send it in the calling thread; see `Session.send_here`."""
+        return self._waits and self._session.send_here(outcome, self._request)
+
+    def look_after(self) -> None:
+        """There is no acknowledgement yet."""
+        self._session.window.take_over()
+
     def begin(self, outcome: AckFuture) -> bool:
-        """Send it now; see `Session.submit_for`."""
+        """Send it now; see `Session.submit_for`. The next one may be sent by its thread."""
+        self._session.connection.share_socket()
         return self._waits and self._session.submit_for(outcome, self._request, guarded=True)
 
     async def begin_later(self) -> asyncio.Future[AckT_co]:

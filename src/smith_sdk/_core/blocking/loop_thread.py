@@ -52,17 +52,25 @@ class _Call(Generic[T]):
         self.error: BaseException | None = None
         self.is_over = False
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait for its end; at most `timeout` seconds, unless that is None."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for its end, at most `timeout` seconds unless that is None; whether it is there."""
         if timeout is not None:
-            self._lock.acquire(timeout=timeout)
-            return
+            return self._lock.acquire(timeout=timeout)
         while not self._lock.acquire(timeout=_SIGNALS):
             pass
+        return True
+
+    def begin_here(self) -> bool:
+        """Whether it was begun in the calling thread, without the loop."""
+        return False
+
+    def look_after(self) -> None:
+        """Called in the loop if what was begun in the calling thread takes long."""
 
     # ---- in the loop
 
-    def begin(self) -> None:
+    def begin(self, *, in_turn: bool) -> None:
+        """Begin the work; with `in_turn` not before the next turn of the loop."""
         self._task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
@@ -108,14 +116,20 @@ class _PreparedCall(_Call[T]):
         super().__init__(self._in_turn)
         self._prepared = prepared
 
-    def begin(self) -> None:
+    def begin_here(self) -> bool:
+        return self._prepared.begin_here(self)
+
+    def look_after(self) -> None:
+        self._prepared.look_after()
+
+    def begin(self, *, in_turn: bool) -> None:
         try:
-            if self._prepared.begin(self):
+            if not in_turn and self._prepared.begin(self):
                 return
         except Exception as error:
             self.end(error)
         else:
-            super().begin()
+            super().begin(in_turn=in_turn)
 
     async def _in_turn(self) -> T:
         return await (await self._prepared.begin_later())
@@ -178,7 +192,8 @@ class LoopThread:
         if self.is_ending:
             call.end(BusClosed("the bus was closed while the call waited"))
         else:
-            call.begin()
+            # What was queued before is sent in the next turn: so is this one, behind it.
+            call.begin(in_turn=bool(self.submits or self.posts))
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         return self._wait(_Call(work))
@@ -189,8 +204,13 @@ class LoopThread:
     def _wait(self, call: _Call[T]) -> T:
         try:
             self.calls.add(call)
-            self.soon(self._begin, call)
-            call.wait()
+            # What this thread has queued before is sent before.
+            if self.submits or self.posts or not call.begin_here():
+                self.soon(self._begin, call)
+                call.wait()
+            elif not call.wait(_SIGNALS):
+                self.soon(call.look_after)
+                call.wait()
         except BaseException:
             if not call.is_over:
                 with contextlib.suppress(BusClosed):

@@ -24,15 +24,26 @@ class Outcome(Protocol[OutcomeT_contra]):
 
 
 class Prepared(Protocol[T]):
-    """Work that was checked and encoded in the thread that calls it. Both ways run in the loop."""
+    """Work that was checked and encoded in the thread that calls it."""
+
+    def begin_here(self, outcome: Outcome[T]) -> bool:
+        """`begin` in the calling thread, without the loop.
+
+        If the work takes long, `look_after` has to be called in the loop.
+        """
+        ...
+
+    def look_after(self) -> None:
+        """Have the loop see to the end of what was begun in a thread."""
 
     def begin(self, outcome: Outcome[T]) -> bool:
-        """Begin it, and have `outcome` ended; False, and nothing is done, where it has to wait.
+        """In the loop: begin it, and have `outcome` ended; False, and nothing is done, where it has
+        to wait.
 
         A task, a future and two steps of the loop less for each call: that is why it exists.
         """
         ...
 
     async def begin_later(self) -> asyncio.Future[T]:
-        """Begin it once that is possible. The future is its outcome."""
+        """In the loop: begin it once that is possible. The future is its outcome."""
         ...

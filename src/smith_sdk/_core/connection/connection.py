@@ -430,6 +430,19 @@ class Connection:
         link.send_now(subject, data, reply, block, at_once)
         return True
 
+    def share_socket(self) -> None:
+        """Have `send_here` send on this link, if that is possible."""
+        if (link := self._reconnector.link) is not None:
+            link.share_socket()
+
+    def send_here(self, subject: str, data: bytes, reply: str, block: bytes, before: Callable[[], None]) -> bool:
+        """`send_now` in a thread that is not the loop's; `before` is called if it is sent.
+
+        False, and nothing is done, where only the loop can send it.
+        """
+        link = self._reconnector.link
+        return link is not None and not self._reconnector.is_leaving and link.send_here(subject, data, reply, block, before)
+
     async def _hold(self, subject: str, data: bytes, reply: str, block: bytes = b"") -> None:
         self._require_open()
         if self._held_bytes + len(data) > _MAX_HELD:

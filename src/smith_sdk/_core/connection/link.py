@@ -28,6 +28,7 @@ from .link_failures import LinkClosed, MessageTooLarge, failure, read_refusal
 from .parser import Parser, RawMessage
 from .reasons import PERMISSIONS, explained, refused, said_by, said_in
 from .server_pool import Server
+from .shared_socket import SharedSocket
 from .socket_protocol import SocketProtocol
 from .state import log
 from .tasks import ignore_outcome
@@ -96,6 +97,8 @@ class Link(Client):
         self._last_sid = 0
         self._parser = Parser(self)
         self._loop = asyncio.get_running_loop()
+        self._shared: SharedSocket | None = None
+        """Its socket, once other threads send on it, too."""
         self._is_stalled = False
         """Whether the socket has more to send than it should be given."""
         self._is_flush_due = False
@@ -113,6 +116,8 @@ class Link(Client):
 
     def end(self, why: str) -> None:
         """Report that the link is over. Safe to repeat."""
+        if self._shared is not None:
+            self._shared.close()
         if not self.over.done():
             said = self.read_reason()
             self.over.set_result(f"the server said: {explained(said)}" if said else why)
@@ -184,6 +189,23 @@ class Link(Client):
             line = f"PUB {subject} {reply} {size}\r\n".encode()
             self._pending += (line, data, _LINE_END)
         self._added(len(line) + size + 2, at_once)
+
+    def share_socket(self) -> None:
+        """Have `send_here` send, if the socket allows that."""
+        if self._shared is None and not self.over.done() and not self.server.is_websocket and self._socket is not None:
+            self._shared = SharedSocket.of(self._socket, self._loop, lambda: bool(self._pending))
+
+    def send_here(self, subject: str, data: bytes, reply: str, block: bytes, before: Callable[[], None]) -> bool:
+        """`send_now` in a thread that is not the loop's, of a message with headers; `before` is
+        called if it is sent.
+
+        False, and nothing is done, where only the loop can send it.
+        """
+        shared, size = self._shared, len(data) + len(block)
+        if shared is None or self._status != _CONNECTED or size > self._max_payload:
+            return False
+        line = f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode()
+        return shared.send(b"%b%b%b\r\n" % (line, block, data), before)
 
     async def _wait_for_room(self) -> None:
         # nats-py waits for room as well, but cannot be cancelled meanwhile.
@@ -446,6 +468,13 @@ class Link(Client):
             self._write()
 
     def _write(self) -> None:
+        if self._shared is None:
+            self._write_pending()
+        else:
+            with self._shared.lock:
+                self._write_pending()
+
+    def _write_pending(self) -> None:
         transport: Any = self._transport
         pending, self._pending, self._pending_data_size, self.is_full = self._pending, [], 0, False
         self._give_room()
@@ -453,7 +482,7 @@ class Link(Client):
         if socket is None or socket.is_closing():
             return  # cut off; its protocol is called with the reason
         try:
-            transport.write(b"".join(pending))
+            (self._shared or transport).write(b"".join(pending))
         except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for a socket that was cut off
             self.lost(error)
 

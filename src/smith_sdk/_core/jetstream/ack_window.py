@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
+from functools import partial
+from itertools import count
 from math import inf
 from typing import Final
 
@@ -48,6 +50,10 @@ _YIELD_EVERY: Final = 64
 _ACK_LATE: Final = (2.0, 2.0, 3.0)
 """Seconds without an ack after which a message is sent again: after its first and second sending,
 and after each later one."""
+_SMALL: Final = 64 * 1024
+"""Bytes of a message that a thread may send itself: a socket takes that much at once."""
+_NO_TIMER: Final = 1.0
+"""Seconds: a message with less time needs the loop's timer from the beginning."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 
 
@@ -127,6 +133,9 @@ class AckWindow(Listener):
         self._low_messages = max_messages * 3 // 4
         self._low_bytes = max_bytes * 3 // 4
         self._pending: dict[int, _Pending] = {}
+        self._arrivals: deque[tuple[int, _Pending, float]] = deque()
+        """What other threads have sent, and when, until the loop takes it over."""
+        self._sent_here = count(1)
         self._bytes = 0
         self._tokens = 0
         self._prefix = ""
@@ -161,7 +170,7 @@ class AckWindow(Listener):
 
     def __len__(self) -> int:
         """Messages in flight."""
-        return len(self._pending)
+        return len(self._pending) + len(self._arrivals)
 
     @property
     def bytes_in_flight(self) -> int:
@@ -218,7 +227,12 @@ class AckWindow(Listener):
         if size > self._always_fits or size > self._max_payload:
             self._require_fit(request, size)
         pending = self._pending
-        if self._waiters or self._granted or len(pending) >= self.max_messages or self._bytes + size > self.max_bytes:
+        if (
+            self._waiters
+            or self._granted
+            or len(pending) + len(self._arrivals) >= self.max_messages
+            or self._bytes + size > self.max_bytes
+        ):
             return False
         now = time.monotonic()
         deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
@@ -237,6 +251,38 @@ class AckWindow(Listener):
         self._admit(token, entry)
         return True
 
+    def send_here(self, future: AckFuture, request: PublishRequest, tally: Tally | None) -> bool:
+        """`submit_for` in a thread that is not the loop's, which goes on sleeping until the ack.
+
+        False, and nothing is sent, where anything is in the way: then `submit_for` is to do it. The
+        window belongs to the loop: it takes the message over when the ack is there. A caller that
+        has waited for a moment has to have the loop call `take_over`, for all that may follow.
+        """
+        timeout = self._publish_timeout if request.timeout is None else request.timeout
+        if self._closed is not None or not self._connected or self._inbox_refusal is not None or timeout < _NO_TIMER:
+            return False
+        block = write_headers(request.msg_id, request.headers)
+        size = len(request.data) + len(block)
+        if size > min(_SMALL, self._always_fits, self._max_payload):
+            return False
+        # Up to three quarters of the window: the loop may be filling it at this moment.
+        if self._waiters or self._granted or len(self) >= self._low_messages or self._bytes + size > self._low_bytes:
+            return False
+        now = time.monotonic()
+        token = -next(self._sent_here)
+        sent = (token, _Pending(request, block, size, now + timeout, future, tally), now)
+        reply = f"{self._prefix}{token}"
+        return self._connection.send_here(request.subject, request.data, reply, block, partial(self._arrivals.append, sent))
+
+    def take_over(self) -> None:
+        """Put into the window what other threads have sent. In the loop."""
+        while self._arrivals:
+            token, entry, sent_at = self._arrivals.popleft()
+            self._count_sending(entry, sent_at)
+            self._admit(token, entry)
+            if self._closed is not None and not self._connected:
+                self._unconfirmed(token, entry, str(self._closed))
+
     async def _submit_in_turn(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
         # After `submit_for`, which has checked it.
         future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
@@ -244,7 +290,7 @@ class AckWindow(Listener):
         size = len(request.data) + len(block)
         deadline = time.monotonic() + (self._publish_timeout if request.timeout is None else request.timeout)
         entry = _Pending(request, block, size, deadline, future, tally)
-        if self._waiters or self._granted or len(self._pending) >= self.max_messages or self._bytes + size > self.max_bytes:
+        if self._waiters or self._granted or len(self) >= self.max_messages or self._bytes + size > self.max_bytes:
             await self._wait_for_room(request, size, deadline)
         self._tokens = token = self._tokens + 1
         self._admit(token, entry)
@@ -407,6 +453,7 @@ class AckWindow(Listener):
         self._fail(token, unconfirmed(entry.request, why, may_be_stored=entry.may_be_stored))
 
     def _fail_all(self, error: SmithError) -> None:
+        self.take_over()
         for token in tuple(self._pending):
             self._fail(token, copy(error))
 
@@ -419,7 +466,10 @@ class AckWindow(Listener):
             return
         entry = self._pending.get(token)
         if entry is None:
-            return
+            self.take_over()
+            entry = self._pending.get(token)
+            if entry is None:
+                return
         try:
             ack = _decode_ack(message.data)
         except _NOT_DECODED:
@@ -558,6 +608,7 @@ class AckWindow(Listener):
     def on_reconnect(self) -> None:
         self._connected = True
         self._max_payload = self._connection.max_payload
+        self.take_over()
         now = time.monotonic()
         for token, entry in tuple(self._pending.items()):
             if entry.attempts and now >= entry.retry_until:
@@ -572,6 +623,7 @@ class AckWindow(Listener):
         self._max_payload = limit
 
     def on_refused(self, subject: str) -> None:
+        self.take_over()
         for token, entry in tuple(self._pending.items()):
             own = entry.request.subject
             if own == subject:
@@ -580,6 +632,7 @@ class AckWindow(Listener):
     def on_close(self, error: SmithError) -> None:
         self._connected = False
         self._closed = error
+        self.take_over()
         for token, entry in tuple(self._pending.items()):
             self._unconfirmed(token, entry, str(error))
         self._granted = 0
@@ -591,6 +644,7 @@ class AckWindow(Listener):
     async def drain(self, timeout: float) -> None:
         """Refuse new requests, wait up to `timeout` seconds for acks, fail the rest."""
         self._closed = self._closed or BusClosed("the bus is closed")
+        self.take_over()
         self._sweep()  # callers may have withdrawn theirs
         if self._pending:
             self._emptied = asyncio.get_running_loop().create_future()
@@ -613,6 +667,7 @@ class AckWindow(Listener):
         """Event loop teardown: the futures have no waiters any more, the timer does not fire."""
         self._closed = BusClosed("the bus is closed")
         self._pending.clear()
+        self._arrivals.clear()
         self._waiters.clear()
         self._granted = 0
         self._tasks.clear()

@@ -353,8 +353,15 @@ class Session:
         """`submit_now` with `guarded`."""
         return self.submit_now(request, guarded=True)
 
-    def submit_for(self, future: AckFuture, request: PublishRequest, *, guarded: bool = False) -> bool:
-        """`submit_now` with a future of the caller's own; whether it will be ended."""
+    def send_here(self, future: AckFuture, request: PublishRequest) -> bool:
+        """`submit_for`, guarded, in a thread that is not the loop's: see `AckWindow.send_here`."""
+        return self.submit_for(future, request, guarded=True, here=True)
+
+    def submit_for(self, future: AckFuture, request: PublishRequest, *, guarded: bool = False, here: bool = False) -> bool:
+        """`submit_now` with a future of the caller's own; whether it will be ended.
+
+        `here`: in a thread that is not the loop's.
+        """
         stream, tally = request.stream, None
         if self.events.observers or stream in self._missing.streams:
             return False
@@ -362,7 +369,7 @@ class Session:
             return False
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
             return False
-        return self.window.submit_for(future, request, tally)
+        return (self.window.send_here if here else self.window.submit_for)(future, request, tally)
 
     def _submit(self, request: PublishRequest, tally: Tally | None = None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream

@@ -1,0 +1,126 @@
+"""A socket that threads and an event loop write to: whole messages, whatever it takes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from typing import Any
+
+import pytest
+
+from smith_sdk._core.connection.shared_socket import SharedSocket
+
+END = b"."
+
+
+def message(writer: int, number: int) -> bytes:
+    return bytes([65 + writer]) * (1 + 997 * (number % 40)) + END
+
+
+class Plain:
+    """A transport of which a test needs only what it says about itself."""
+
+    def __init__(self, end: socket.socket | None, *, buffered: int = 0, waiting: bool = False, tls: object = None) -> None:
+        self.end, self.buffered, self.waiting, self.tls = end, buffered, waiting, tls
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"socket": self.end, "sslcontext": self.tls}[name]
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
+
+
+async def shared_over(transport: Any, loop: Any = None) -> SharedSocket | None:
+    return SharedSocket.of(transport, loop or asyncio.get_running_loop(), lambda: bool(transport.waiting))
+
+
+async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
+    near, far = socket.socketpair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+    reader, received = await asyncio.open_connection(sock=far)
+    shared = SharedSocket.of(transport, loop, lambda: False)
+    assert shared is not None
+    each, writers, counts = 200, 4, {"here": 0, "refused": 0}
+    turns = threading.Semaphore(0)
+
+    def write(writer: int) -> None:
+        for number in range(each):
+            while not shared.send(message(writer, number), lambda: None):
+                counts["refused"] += 1
+                turns.acquire(timeout=0.001)
+            counts["here"] += 1
+
+    async def write_in_loop() -> None:
+        for number in range(each):
+            shared.write(message(writers, number))
+            await asyncio.sleep(0)
+
+    async def read() -> list[bytes]:
+        return [await reader.readuntil(END) for _ in range(each * (writers + 1))]
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.gather(write_in_loop(), *(asyncio.to_thread(write, writer) for writer in range(writers)))
+    found = await asyncio.wait_for(reading, 20)
+    for writer in range(writers + 1):
+        own = [one for one in found if one[:1] == bytes([65 + writer])]
+        assert own == [message(writer, number) for number in range(each)]
+    assert counts["refused"], "the socket was never full, so that nothing was sent in two parts"
+    shared.close()
+    transport.close()
+    received.close()
+    await received.wait_closed()
+
+
+async def test_a_signal_handler_that_interrupts_a_sending_does_not_send_into_it() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        shared = await shared_over(Plain(near))
+        assert shared is not None
+        inner: list[bool] = []
+        assert shared.send(b"outer", lambda: inner.append(shared.send(b"inner", lambda: None)))
+        assert inner == [False]
+        assert shared.send(b"after", lambda: None)
+        assert far.recv(100) == b"outerafter"
+        shared.close()
+
+
+async def test_an_interrupt_before_the_sending_leaves_it_usable() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        shared = await shared_over(Plain(near))
+        assert shared is not None
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            shared.send(b"never", interrupt)
+        assert shared.send(b"after", lambda: None)
+        assert far.recv(100) == b"after"
+        shared.close()
+
+
+@pytest.mark.parametrize("before", [{"buffered": 1}, {"waiting": True}])
+async def test_nothing_overtakes_what_is_still_to_be_written(before: dict[str, Any]) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        shared = await shared_over(Plain(near, **before))
+        assert shared is not None
+        begun: list[int] = []
+        assert not shared.send(b"x", lambda: begun.append(1))
+        assert not begun
+        shared.close()
+
+
+async def test_a_socket_that_only_its_transport_can_write_to_is_not_shared() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        assert await shared_over(Plain(near, tls=ssl.create_default_context())) is None
+        assert await shared_over(Plain(near), object()) is None  # that of uvloop, say
