@@ -8,10 +8,10 @@ messages, one stream (file storage, message ids), 1 KiB, one consumer, nothing w
 processor time for each message: of the client processes (all threads) and of the server (its own
 process), which add up on any machine; messages/s are there as well and say what two shared cores
 bear. The processor time that the same work takes depends on what else the machine does; so the same
-reference is measured on a second server right before each round, and a figure is scaled to what the
-reference costs in the median of the run. A read takes a message through a pull consumer with 500
-requested ahead, decodes it and acknowledges it; the clock stops when the server has every ack.
-Points of an axis take turns, and each is the median of its rounds.
+reference is measured on a second server right before each round, and an axis is scaled by what the
+reference cost meanwhile, to the median of the run. A read takes a message through a pull consumer
+with 500 requested ahead, decodes it and acknowledges it; the clock stops when the server has every
+ack. Points of an axis take turns, and each is the median of its rounds.
 
 - processes: clients with a connection each, on the same stream and the same consumer.
 - batch: messages in one call of `publish_many`, which waits for all of them before the next; and
@@ -302,27 +302,38 @@ async def measure(server: Server, clients: Clients, point: Point) -> dict[str, f
     return found | {f"read.{name}": value for name, value in read.items()}
 
 
+Samples = dict[str, list[float]]
+
+
 class Rounds:
-    """What was measured, each round with what the reference cost in the same moment."""
+    """What was measured, and what the reference cost meanwhile, of each axis."""
 
     def __init__(self) -> None:
-        self._rounds: dict[str, list[tuple[float, float]]] = {}
-        self._reference: dict[str, list[float]] = {}
+        self._points: dict[str, dict[int, Samples]] = {}
+        self._reference: dict[str, Samples] = {}
 
-    def add(self, name: str, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
-        for what, value in reference.items():
-            self._reference.setdefault(what, []).append(value)
-        for what, value in measured.items():
-            self._rounds.setdefault(f"{name}.{what}", []).append((value, reference[what]))
+    def add(self, axis: str, number: int, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
+        _append(self._points.setdefault(axis, {}).setdefault(number, {}), measured)
+        _append(self._reference.setdefault(axis, {}), reference)
 
     def figures(self) -> dict[str, float]:
         """The medians; processor time as it would be if the reference always cost the same."""
-        usual = {what: median(values) for what, values in self._reference.items()}
-        found: dict[str, float] = {}
-        for name, rounds in self._rounds.items():
-            scale = usual[name.split(".", 3)[3]] if name.endswith("_us") else None
-            found[name] = median(value if scale is None else value * scale / reference for value, reference in rounds)
+        usual: Samples = {}
+        for samples in self._reference.values():
+            for what, values in samples.items():
+                usual.setdefault(what, []).extend(values)
+        found = {f"growth.reference.{what}": median(values) for what, values in usual.items()}
+        for axis, points in self._points.items():
+            scale = {what: median(usual[what]) / median(values) for what, values in self._reference[axis].items()}
+            for number, samples in points.items():
+                for what, values in samples.items():
+                    found[f"growth.{axis}.{number}.{what}"] = median(values) * (scale[what] if what.endswith("_us") else 1)
         return found
+
+
+def _append(samples: Samples, values: Mapping[str, float]) -> None:
+    for what, value in values.items():
+        samples.setdefault(what, []).append(value)
 
 
 async def axis(name: str, points: dict[int, Point], rounds: int, found: Rounds) -> dict[str, float]:
@@ -330,11 +341,11 @@ async def axis(name: str, points: dict[int, Point], rounds: int, found: Rounds) 
     fill the server go up once, others take turns. Returns what is no cost of a message."""
     figures: dict[str, float] = {}
     async with running() as (server, clients), running() as (other, its_clients):
-        reference = Point(count=2_000)
+        reference = Point(count=4_000)
 
         async def measured(number: int) -> None:
             usual = await measure(other, its_clients, reference)
-            found.add(f"growth.{name}.{number}", await measure(server, clients, points[number]), usual)
+            found.add(name, number, await measure(server, clients, points[number]), usual)
 
         for warmed in ((server, clients), (other, its_clients)):
             await measure(*warmed, reference)
