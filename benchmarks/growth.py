@@ -306,15 +306,16 @@ Samples = dict[str, list[float]]
 
 
 class Rounds:
-    """What was measured, and what the reference cost meanwhile, of each axis."""
+    """What was measured, and what the reference cost meanwhile: while points took turns, or while
+    one was measured."""
 
     def __init__(self) -> None:
-        self._points: dict[str, dict[int, Samples]] = {}
+        self._points: dict[str, dict[str, Samples]] = {}
         self._reference: dict[str, Samples] = {}
 
-    def add(self, axis: str, number: int, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
-        _append(self._points.setdefault(axis, {}).setdefault(number, {}), measured)
-        _append(self._reference.setdefault(axis, {}), reference)
+    def add(self, meanwhile: str, point: str, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
+        _append(self._points.setdefault(meanwhile, {}).setdefault(point, {}), measured)
+        _append(self._reference.setdefault(meanwhile, {}), reference)
 
     def figures(self) -> dict[str, float]:
         """The medians; processor time as it would be if the reference always cost the same."""
@@ -323,11 +324,11 @@ class Rounds:
             for what, values in samples.items():
                 usual.setdefault(what, []).extend(values)
         found = {f"growth.reference.{what}": median(values) for what, values in usual.items()}
-        for axis, points in self._points.items():
-            scale = {what: median(usual[what]) / median(values) for what, values in self._reference[axis].items()}
-            for number, samples in points.items():
+        for meanwhile, points in self._points.items():
+            scale = {what: median(usual[what]) / median(values) for what, values in self._reference[meanwhile].items()}
+            for point, samples in points.items():
                 for what, values in samples.items():
-                    found[f"growth.{axis}.{number}.{what}"] = median(values) * (scale[what] if what.endswith("_us") else 1)
+                    found[f"growth.{point}.{what}"] = median(values) * (scale[what] if what.endswith("_us") else 1)
         return found
 
 
@@ -340,16 +341,18 @@ async def axis(name: str, points: dict[int, Point], rounds: int, found: Rounds) 
     """All points of an axis, on a server of its own, beside the reference on another. Axes that
     fill the server go up once, others take turns. Returns what is no cost of a message."""
     figures: dict[str, float] = {}
+    growing = name in ("narrow", "wide", "waiting")
     async with running() as (server, clients), running() as (other, its_clients):
         reference = Point(count=4_000)
 
         async def measured(number: int) -> None:
             usual = await measure(other, its_clients, reference)
-            found.add(name, number, await measure(server, clients, points[number]), usual)
+            point = f"{name}.{number}"
+            found.add(point if growing else name, point, await measure(server, clients, points[number]), usual)
 
         for warmed in ((server, clients), (other, its_clients)):
             await measure(*warmed, reference)
-        if name in ("narrow", "wide", "waiting"):
+        if growing:
             made = 0
             for number, point in points.items():
                 figures |= {f"growth.{name}.{number}.{what}": value for what, value in (await grow(server, point, made)).items()}
@@ -412,6 +415,7 @@ async def costs(quick: bool, chosen: Sequence[str] | None = None) -> dict[str, f
 def model(flat: Flat) -> dict[str, float]:
     """The cost model's coefficients, predictions and worst errors, from the points of all axes."""
     figures: dict[str, float] = {}
+    errors: list[float] = []
     for work in cost_model.TERMS:
         for side in cost_model.SIDES:
             measured = cost_model.gather(axes(quick=False), flat, work, side)
@@ -419,8 +423,12 @@ def model(flat: Flat) -> dict[str, float]:
             name = f"growth.model.{work}.{side}"
             figures |= {f"{name}.{term}_us": value for term, value in coefficients.items()}
             figures |= {f"{name}.{one.name}.predicted_us": one.predicted for one in predictions}
-            figures[f"{name}.worst_error"] = max(abs(one.error) for one in predictions if not one.fitted)
-    figures["growth.model.worst_error"] = max(value for name, value in figures.items() if name.endswith(".worst_error"))
+            predicted = [abs(one.error) for one in predictions if not one.fitted]
+            figures[f"{name}.worst_error"] = max(predicted)
+            errors += predicted
+    figures["growth.model.worst_error"] = max(errors)
+    figures["growth.model.median_error"] = median(errors)
+    figures["growth.model.within_25_percent"] = sum(error <= 0.25 for error in errors) / len(errors)
     return figures
 
 
