@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, overload
 T = TypeVar("T")
 
 
-def eventually(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.01) -> T:
+def eventually(fn: Callable[[], T], timeout: float = 30, *, interval: float = 0.01) -> T:
     """The first true value of `fn()`; AssertionError after `timeout` seconds. An AssertionError in
     `fn` is a "not yet"."""
     deadline = time.monotonic() + timeout
@@ -36,10 +36,10 @@ def eventually(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.
 
 
 @overload
-async def eventually_async(fn: Callable[[], Awaitable[T]], timeout: float = 10, *, interval: float = 0.01) -> T: ...
+async def eventually_async(fn: Callable[[], Awaitable[T]], timeout: float = 30, *, interval: float = 0.01) -> T: ...
 @overload
-async def eventually_async(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.01) -> T: ...
-async def eventually_async(fn: Callable[[], Any], timeout: float = 10, *, interval: float = 0.01) -> Any:
+async def eventually_async(fn: Callable[[], T], timeout: float = 30, *, interval: float = 0.01) -> T: ...
+async def eventually_async(fn: Callable[[], Any], timeout: float = 30, *, interval: float = 0.01) -> Any:
     """`eventually` that lets the loop run; `fn` may be async."""
     deadline = time.monotonic() + timeout
     while True:
