@@ -52,7 +52,7 @@ def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dic
         assert figures[f"publish_many.{peer}.cpu_us"] > 0
     assert {"publish_many.async.ratio", "publish_many.blocking.ratio", "publish_many.blocking.ratio_to_async"} <= figures.keys()
     assert not [name for name in figures if name.startswith(("consume.", "latency.", "memory.", "uvloop.", "mypy."))]
-    for gate in ("plain", "signature", "replay"):
+    for gate in ("unverified", "signature", "replay"):
         assert figures[f"admission.{gate}.msgs_per_s"] > 0
         assert figures[f"admission.{gate}.ratio"] > 0
     for way in ("plain", "result", "claim"):
