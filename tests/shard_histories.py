@@ -125,9 +125,7 @@ class Histories(RuleBasedStateMachine):
     def stop_and_resume(self, index: int, seconds: float) -> None:
         """SIGSTOP, SIGCONT: its answers lie in the socket meanwhile."""
         process, other = self.processes[index], self.processes[1 - index]
-        for item in process.running[:1]:  # its ack was written, and not sent, as it was stopped
-            process._unsent.append(("ack", item.seq))
-        process.is_stopped = True
+        process.stop()
         self.wait(seconds)
         if seconds >= ACK_WAIT and self.consumer.owner is process:
             self.consumer.give(other)

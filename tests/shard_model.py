@@ -130,7 +130,9 @@ class Process:
         self._started = started
         self._succeeded = succeeded
         self._room = room
-        self._coming = 0
+        self._coming: deque[tuple[Delivery, bool]] = deque()
+        """On their way, and whether they arrive. A link keeps their order, which timers of the same
+        moment do not."""
         self._buffer: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._over = False
@@ -153,14 +155,15 @@ class Process:
     def room(self) -> int:
         if not self.is_linked:  # the server does not know yet
             return 1
-        return 0 if self.is_stopped and self._coming > self._room else self._room - self._coming - len(self._buffer)
+        coming = len(self._coming)
+        return 0 if self.is_stopped and coming > self._room else self._room - coming - len(self._buffer)
 
     def send(self, delivery: Delivery) -> None:
-        self._coming += 1
-        self._consumer.loop.call_later(LATENCY, self._receive, delivery, self.is_linked)
+        self._coming.append((delivery, self.is_linked))
+        self._consumer.loop.call_later(LATENCY, self._receive)
 
-    def _receive(self, delivery: Delivery, arrives: bool) -> None:
-        self._coming -= 1
+    def _receive(self) -> None:
+        delivery, arrives = self._coming.popleft()
         if not arrives or not self.is_linked or delivery.pin in self.former:
             return
         if delivery.pin != self.pin:
@@ -256,6 +259,13 @@ class Process:
             assert item.key is None or item.key not in {one.key for one in self.running}, "one message of a key at a time"
             self.running.append(item)
             self._started.append((item.key, item.seq))
+
+    def stop(self) -> None:
+        """It is stopped, right after a handler has succeeded: its ack is written, and not sent."""
+        for item in self.running[:1]:
+            self._succeeded.append((item.key, item.seq))
+            self._unsent.append(("ack", item.seq))
+        self.is_stopped = True
 
     def end(self, item: Delivery, outcome: float | str | None) -> None:
         """The handler of `item` ends: None: done; a number: to be nak'ed then; "left": neither."""
