@@ -45,6 +45,7 @@ from smith_sdk.contract import Contract
 
 from .ledger import Ledger, Page
 from .topology import EXECUTOR, with_executor_on
+from .wire import watch_reads, watch_writes
 
 STEPS: Final = (
     "received",
@@ -100,19 +101,13 @@ class Death:
 
     def watch_the_wire(self) -> None:
         """The steps that no handler sees are recognized where bytes are sent and received."""
-        feed_data, write = asyncio.StreamReader.feed_data, asyncio.StreamWriter.write
 
-        def received(reader: asyncio.StreamReader, data: bytes) -> None:
+        def received(data: bytes) -> None:
             if b" $JS.ACK." in data:
                 self.at("received", spared=ISOLATION._alone)
-            feed_data(reader, data)
 
-        def written(writer: asyncio.StreamWriter, data: Any) -> None:
-            self._on_writing(data, partial(write, writer))
-            write(writer, data)
-
-        asyncio.StreamReader.feed_data = received  # type: ignore[method-assign, assignment]
-        asyncio.StreamWriter.write = written  # type: ignore[method-assign, assignment]
+        watch_reads(received)
+        watch_writes(self._on_writing)
 
     def _on_writing(self, data: bytes, write: Callable[[bytes], object]) -> None:
         """What stands before the step in the same `data` reaches the server, nothing behind it

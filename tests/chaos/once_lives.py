@@ -24,6 +24,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -34,9 +35,11 @@ from smith_sdk.contract.topology_spec import StreamSpec
 from smith_sdk.protocol import IntentResult
 from smith_sdk.topology import CONTRACT
 
+from .wire import watch_writes
+
 STEPS: Final = ("before_handler", "in_handler", "before_record", "before_ack", "after_ack")
 EXECUTOR: Final = replace(consumers.executor_fs_read, ack_wait=1.0)
-LEASE: Final = 2.0
+LEASE: Final = 4.0
 _KEYS: Final = StreamSpec(
     name="KV_ONCE",
     subjects=("$KV.ONCE.>",),
@@ -85,18 +88,16 @@ class Life:
 
     def watch_the_wire(self) -> None:
         """The steps that no handler sees are recognized where bytes are sent."""
-        write = asyncio.StreamWriter.write
 
-        def written(writer: asyncio.StreamWriter, data: Any) -> None:
+        def written(data: bytes, write: Callable[[bytes], object]) -> None:
             for step, pattern in (("before_record", _RECORD[self._mode]), ("before_ack", _ACK), ("after_ack", _ACK)):
                 found = pattern.search(data) if step == self._step else None
                 if found is not None:
-                    write(writer, data[: found.end() if step == "after_ack" else found.start()])
+                    write(data[: found.end() if step == "after_ack" else found.start()])
                     time.sleep(_ARRIVES)
                     self.at(step, found[1].decode())
-            write(writer, data)
 
-        asyncio.StreamWriter.write = written  # type: ignore[method-assign, assignment]
+        watch_writes(written)
 
 
 _in_this_process: Life | None = None
