@@ -5,19 +5,22 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 from buses import health
 from chaos.proxy import Proxy
+from faces.children import ChildProcess
 from support import eventually
 
 from smith_sdk import PubAck, SmithBus, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import OptionsError, PayloadMismatch, PublishUnconfirmed
 from smith_sdk.protocol import HealthEvent
+
+Run = Callable[..., ChildProcess]
 
 STREAM = "SYSTEM_EVENTS"
 
@@ -159,3 +162,24 @@ def test_what_is_submitted_is_the_payload_at_that_moment(url: str) -> None:
             detail["step"] = 2
         assert future.result(20).seq == 1
         assert [message.payload.detail for message in bus.read(subject)] == [{"step": 1}]
+
+
+def test_ctrl_c_ends_one_that_the_server_does_not_answer(deaf: EmbeddedServer, run: Run) -> None:
+    body = """
+        bus = SmithBus(url)
+        bus.connect()
+        bus.publish(subject, event)
+        halt(rest[0])
+        say_when_blocked(lambda: bus._aio._session.window._arrivals)
+        try:
+            bus.publish(subject, event, timeout=60)
+        except KeyboardInterrupt:
+            say("interrupted")
+        say(bus._portal._thread.calls)
+        bus.close(timeout=0.5)
+    """
+    child = run(body, deaf.url, deaf.pid)
+    child.expect("blocked")
+    child.interrupt()
+    child.expect("interrupted", 8.0)
+    assert child.ends_well()[-1] == "set()"
