@@ -53,7 +53,9 @@ async def check_kills(face: str, processes: int, mode: str, account: Account, di
     recorded = {intent for intent, step in deaths if step in IS_RECORDED}
     expected = Counter(set(names.values()) - recorded)  # the last life runs these
     expected.update(intent for intent, step in deaths if step in HAS_RUN)
-    assert Counter(names[words[1]] for words in lines if words[0] == "run") == expected
+    ran = Counter(names[words[1]] for words in lines if words[0] == "run")
+    told = "\n".join(f"{names[words[1]]} {' '.join(words)}" for words in lines)
+    assert ran == expected, f"ran {ran}, not {expected}:\n{told}"
 
 
 async def all_done(bus: AsyncSmithBus, lives: subprocess.Popen[bytes]) -> bool:
