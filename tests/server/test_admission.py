@@ -293,12 +293,12 @@ DIES = """
 
     decision = {"allow": Allow(), "deny": Deny("no"), "quarantine": Quarantine("odd")}[sys.argv[2]]
 
-    def die(self, answer):
+    def die(*args):
         os.kill(os.getpid(), signal.SIGKILL)
 
     async def main():
         async with AsyncSmithBus(sys.argv[1]) as bus:
-            Message._send = die
+            Message._send = Message._ack_now = die
             await Admission(bus, policy=lambda intent: decision, executor_id="tester").run()
     asyncio.run(main())
 """

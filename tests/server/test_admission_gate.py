@@ -341,7 +341,7 @@ DIES = """
             elif sys.argv[3] == "before":
                 Outputs.let_through = Outputs.answer = Outputs.quarantine = die
             else:
-                Message._send = die
+                Message._send = Message._ack_now = die
             print("ready", flush=True)
             await Admission(bus, policy=policy, executor_id="first", trust=trust).run()
     asyncio.run(main())

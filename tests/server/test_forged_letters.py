@@ -19,6 +19,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Auth, Backoff, Message, RetryPolicy, Worker, subjects
 from smith_sdk._core.dead_letters import format as letter_format
+from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import WrongSequence
 from smith_sdk.protocol import FsReadV1Intent
@@ -316,14 +317,14 @@ async def test_a_letter_is_not_put_for_ever(account: Account, monkeypatch: pytes
     """Another publisher is faster each time: the original stays with its consumer."""
     async with account.applied() as bus:
         one = original(1)
-        really = bus._session.publish
+        really = bus._session.publish_request
 
-        async def late(subject: str, *args: Any, **options: Any) -> Any:
-            if subject == f"smith.dlq.{one.id}":
-                await really(subject, b"", stream=DLQ, msg_id=os.urandom(8).hex())
-            return await really(subject, *args, **options)
+        async def late(request: PublishRequest) -> Any:
+            if request.subject == f"smith.dlq.{one.id}":
+                await really(PublishRequest(request.subject, b"", DLQ, os.urandom(8).hex()))
+            return await really(request)
 
-        monkeypatch.setattr(bus._session, "publish", late)
+        monkeypatch.setattr(bus._session, "publish_request", late)
         with pytest.raises(WrongSequence, match=f"because others publish to smith.dlq.{one.id} as well"):
             await put_letters(bus, one)
 

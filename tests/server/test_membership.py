@@ -294,7 +294,7 @@ async def test_what_ends_the_renewals_is_told(account: Account, monkeypatch: pyt
 async def test_a_write_that_timed_out_may_have_been_stored(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     async with account.applied() as bus:
         session: Any = bus._session
-        publish = session.publish
+        publish = session.publish_request
         stored: list[Any] = []
 
         async def stores_and_says_nothing(*args: Any, **options: Any) -> Any:
@@ -305,7 +305,7 @@ async def test_a_write_that_timed_out_may_have_been_stored(account: Account, mon
             stored.append(done)
             return done
 
-        monkeypatch.setattr(session, "publish", stores_and_says_nothing)
+        monkeypatch.setattr(session, "publish_request", stores_and_says_nothing)
         async with joined(bus, "a", ttl=SHORT) as one:  # at the first write, and at a renewal
             revision = one._revision
             assert revision > stored[0].seq
@@ -343,7 +343,7 @@ async def test_what_is_wrong_with_the_bucket_is_said(account: Account, monkeypat
 
         for behaviour, error in ((forbidden, PermissionDenied), (silent, DeadlineExceeded)):
             with monkeypatch.context() as patch:
-                patch.setattr(bus._session, "publish", behaviour)
+                patch.setattr(bus._session, "publish_request", behaviour)
                 with pytest.raises(error):
                     await one.join(0.5)
         await bus._session.api.stream_delete(f"KV_{CONTROL}")

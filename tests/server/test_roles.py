@@ -50,7 +50,7 @@ from smith_sdk.alerts import default_rules, to_health
 from smith_sdk.backpressure import lag_above, limit, oldest_above, pause, quarantine_new_intents, utilisation_above
 from smith_sdk.contract import covers
 from smith_sdk.embedded import EmbeddedServer
-from smith_sdk.errors import CircuitOpen, MessageNotFound, PermissionDenied, PublishManyError
+from smith_sdk.errors import BulkError, CircuitOpen, MessageNotFound, PermissionDenied, PublishManyError
 from smith_sdk.protocol import AuditEvent, ExecutorId, FsReadV1Params, PolicyDecision, QuarantinedIntent, SecurityContext
 from smith_sdk.signing import sign
 from smith_sdk.testing.accounts import delete_streams
@@ -652,6 +652,13 @@ async def _publish_many(bus: Any, _: Face) -> object:
     return await bus.publish_many([vetted.of(one).envelope(one) for one in intents])
 
 
+async def _bulk(bus: Any, _: Face) -> object:
+    intent = read_intent()
+    async with bus.bulk("ATOMS_VETTED") as bulk:
+        await bulk.add(vetted.of(intent), intent)
+    return bulk.result
+
+
 async def _read(bus: Any, what: Any, **options: Any) -> list[Any]:
     return [one async for one in bus.read(what, **options)]
 
@@ -684,6 +691,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "publish event": (_publish(subjects.events.health.of(fact), fact), {"publisher", "monitor"}),
         "submit vetted": (_submit, {"admission", *letters}),
         "publish many vetted": (_publish_many, {"admission", *letters}),
+        "bulk vetted": (_bulk, {"admission", *letters}),
         "emit log": (_emit, {"publisher"}),
         "execute": (lambda bus, _: bus.execute(read_intent(), timeout=20), set()),
         "admission": (_admit, set()),
@@ -782,6 +790,9 @@ async def _wrong(name: str, call: Call, bus: Any, face: Face, is_allowed: bool) 
         what = "refused" if is_named else f"refused without its subject: {error.subject!r}: {error}"
     except PublishManyError as error:
         denied = all(isinstance(one, PermissionDenied) for one in error.failures)
+        what = "refused" if denied else f"raised {error}"
+    except BulkError as error:
+        denied = all(isinstance(one, PermissionDenied) for one in error.failures.values())
         what = "refused" if denied else f"raised {error}"
     except Exception as error:
         what = f"raised {type(error).__name__}: {error}"

@@ -424,7 +424,9 @@ class Slots:
             raw = await dispatcher.next()
         while raw is not None:
             try:
-                if self.max_messages is None or self._may_start():
+                # `stop` may have been called in the turn of the event loop in which it arrived
+                is_late = self._shard is None and self.is_stopping
+                if not is_late and (self.max_messages is None or self._may_start()):
                     await (process(raw) if events.tracer is None else self._attempts.traced(events.tracer, raw))
                 else:
                     await self._give_back([raw])
