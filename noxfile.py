@@ -127,6 +127,12 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Every block of every page, run as a reader would; a minute or two."""
+    run_tests(session, "tests/docs/test_pages.py", "-m", "", *SIDE_BY_SIDE)
+
+
+@nox.session
 def tests_latest(session: nox.Session) -> None:
     """Connection, window and pull tests against the newest nats-py, pre-releases included."""
     wheel = install_wheel(session)

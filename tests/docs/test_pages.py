@@ -33,7 +33,9 @@ def blocks_of(page: str) -> list[Block]:
     return checked_blocks(PAGES[page].read_text())
 
 
-RUNNING = [page for page in PAGES if steps(blocks_of(page))]
+FIRST = ("README.md", "docs/tutorial.md")
+"""What newcomers run is run with all other tests, the how-to pages by `nox -s pages`."""
+RUNNING = [page if page in FIRST else pytest.param(page, marks=pytest.mark.pages) for page in PAGES if steps(blocks_of(page))]
 
 
 def lines_of(page: str) -> list[str]:

@@ -409,7 +409,7 @@ async def test_a_process_runs_it_once_as_well(face: Face, account: Account) -> N
 async def test_without_the_stream_of_results_an_intent_waits_and_costs_no_attempt(face: Face, account: Account) -> None:
     intent = read_intent()
     attempts: list[int] = []
-    short = replace(spec, ack_wait=0.5)
+    short = replace(spec, ack_wait=1.5)
     contract = declaring(short)
     async with account.applied(contract=contract) as bus, face.bus(account.url, contract=contract) as own:
         config = (await bus._session.api.stream_info(RESULTS))["config"]
