@@ -71,7 +71,7 @@ async def test_what_is_published_after_a_link_has_died_in_silence_comes_at_once(
     message there."""
     server = make_server()
     with Proxy(server.url) as proxy:
-        async with face.bus(proxy.url, ping_interval=0.2) as bus, AsyncSmithBus(server.url) as other:
+        async with face.bus(proxy.url, ping_interval=1.0) as bus, AsyncSmithBus(server.url) as other:
             await bus.streams.apply(profile="dev")
             async with bus.consumer(consumers.admission).messages(prefetch=20) as messages:
                 reading = asyncio.ensure_future(anext(messages))

@@ -508,7 +508,7 @@ async def test_no_inbox_is_kept_without_a_lost_link(account: Account) -> None:
 
 
 async def test_a_kept_inbox_is_given_up_when_its_pulls_have_expired(make_server: Any) -> None:
-    async with behind_proxy(make_server, ping_interval=0.2) as (proxy, bus, other):
+    async with behind_proxy(make_server, ping_interval=1.0) as (proxy, bus, other):
         before = len(bus._session.connection._subscriptions)
         loop = await started(bus, expires=1)
         proxy.bury()
