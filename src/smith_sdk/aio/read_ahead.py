@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Generic, TypeVar, cast
 
@@ -12,7 +13,7 @@ from .._core.jetstream.stream_reader import Stored
 RawT = TypeVar("RawT")
 
 
-class ReadAhead(Generic[RawT]):
+class ReadAhead(ABC, Generic[RawT]):
     """Reads ahead from a `Reading`, which it begins at its first step.
 
     `RawT` is what `_kept` makes of a stored message: the entries of `_here`.
@@ -25,8 +26,9 @@ class ReadAhead(Generic[RawT]):
         self._reading: Reading | None = None
         self._stopped = False
 
+    @abstractmethod
     async def _new_reading(self) -> Reading:
-        raise NotImplementedError
+        """The reading to begin with, not yet open."""
 
     def _kept(self, stored: Stored) -> RawT | None:
         """The entry for `stored`; None leaves it out."""
