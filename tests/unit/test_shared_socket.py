@@ -32,7 +32,12 @@ class Plain:
         return False
 
     def get_write_buffer_size(self) -> int:
+        assert threading.current_thread() is threading.main_thread(), "another thread may see it half changed"
         return self.buffered
+
+    def write(self, data: bytes) -> None:
+        assert self.end is not None
+        self.end.send(data)
 
 
 async def shared_over(transport: Any, loop: Any = None) -> SharedSocket | None:
@@ -48,14 +53,17 @@ async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
     shared = SharedSocket.of(transport, loop, lambda: False)
     assert shared is not None
     each, writers, counts = 200, 4, {"here": 0, "refused": 0}
-    turns = threading.Semaphore(0)
+
+    async def by_loop(data: bytes) -> None:
+        shared.write(data)
 
     def write(writer: int) -> None:
         for number in range(each):
-            while not shared.send(message(writer, number), lambda: None):
+            if shared.send(message(writer, number), lambda: None):
+                counts["here"] += 1
+            else:
                 counts["refused"] += 1
-                turns.acquire(timeout=0.001)
-            counts["here"] += 1
+                asyncio.run_coroutine_threadsafe(by_loop(message(writer, number)), loop).result(20)
 
     async def write_in_loop() -> None:
         for number in range(each):
@@ -71,6 +79,7 @@ async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
     for writer in range(writers + 1):
         own = [one for one in found if one[:1] == bytes([65 + writer])]
         assert own == [message(writer, number) for number in range(each)]
+    assert counts["here"]
     assert counts["refused"], "the socket was never full, so that nothing was sent in two parts"
     shared.close()
     transport.close()
@@ -116,6 +125,20 @@ async def test_nothing_overtakes_what_is_still_to_be_written(before: dict[str, A
         begun: list[int] = []
         assert not shared.send(b"x", lambda: begun.append(1))
         assert not begun
+        shared.close()
+
+
+async def test_only_the_loop_looks_at_the_buffer_of_its_transport() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        transport = Plain(near, buffered=1)
+        shared = await shared_over(transport)
+        assert shared is not None
+        assert not await asyncio.to_thread(shared.send, b"1", lambda: None)
+        transport.buffered = 0  # sent meanwhile, which the next writing notices
+        shared.write(b"1")
+        assert await asyncio.to_thread(shared.send, b"2", lambda: None)
+        assert far.recv(100) == b"12"
         shared.close()
 
 

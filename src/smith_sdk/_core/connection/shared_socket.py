@@ -30,6 +30,12 @@ class SharedSocket:
         """Held while something is written. Reentrant: a signal handler may interrupt `send` and
         call it."""
         self._is_sending = False
+        self._is_backed_up = transport.get_write_buffer_size() > 0
+        """Whether the transport had unsent bytes when the loop wrote last.
+
+        Threads do not ask the transport: since Python 3.12 it takes a chunk that was sent in part
+        out of its buffer before it puts the rest back, and looks empty between the two.
+        """
         self._rest = b""
         """What was not sent of a thread's message. The loop writes it before anything else."""
 
@@ -51,17 +57,16 @@ class SharedSocket:
         with self.lock:
             rest, self._rest = self._rest, b""
             self._transport.write(rest + data if rest else data)
+            self._is_backed_up = self._transport.get_write_buffer_size() > 0
 
     def send(self, message: bytes, before: Callable[[], None]) -> bool:
         """Send `message` in the calling thread; `before` is called if that is possible.
 
-        False, and nothing is done, while others have to be sent first. An error of the socket is
-        not reported here: the loop notices it.
+        False, and nothing is done, while others have to be sent first: the loop is to `write` it
+        then. An error of the socket is not reported here: the loop notices it.
         """
         with self.lock:
-            if self._is_sending or self._rest or self._is_waiting():
-                return False
-            if self._transport.is_closing() or self._transport.get_write_buffer_size():
+            if self._is_sending or self._is_backed_up or self._rest or self._is_waiting() or self._transport.is_closing():
                 return False
             self._is_sending = True
             try:
