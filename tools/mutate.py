@@ -36,6 +36,9 @@ TESTS: dict[str, str] = {
     "_core/connection/*": "unit/test_parser.py unit/test_headers.py unit/test_options.py server/test_connection.py "
     "server/test_credentials.py server/test_faults.py server/test_bus.py",
     "_core/jetstream/ack_window.py": "server/test_bus.py",
+    "_core/jetstream/in_flight.py": "server/test_ack_window.py server/test_bus.py",
+    "_core/jetstream/window_room.py": "server/test_ack_window.py",
+    "_core/jetstream/no_responders.py": "server/test_ack_window.py server/test_bus.py",
     "_core/jetstream/pull_*": "unit/test_pull_pacer.py unit/test_pull_status.py server/test_pull_loop.py "
     "server/test_pull_capacity.py server/test_consumers.py server/test_first_delivery.py",
     "_core/jetstream/*": "unit/test_delivery.py server/test_claim.py server/test_bus.py server/test_consumers.py "

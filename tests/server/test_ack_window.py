@@ -137,16 +137,16 @@ async def test_waiting_for_room_keeps_to_the_deadline_and_blocks_no_others(
         try:
             in_flight = [await bus.submit(raw.of(one), one, timeout=20) for one in (*large[:2], *small)]
             waiting = [asyncio.ensure_future(bus.submit(raw.of(one), one, timeout=1)) for one in large[2:]]
-            await eventually_async(lambda: len(window._waiters) == 2)
+            await eventually_async(lambda: len(window._room.waiting) == 2)
             turns = 0
-            grant = window._grant_room
+            grant = window._in_flight.grant_room
 
             def count() -> None:
                 nonlocal turns
                 turns += 1
                 grant()
 
-            monkeypatch.setattr(window, "_grant_room", count)
+            monkeypatch.setattr(window._in_flight, "grant_room", count)
             grant()  # as by an ack: there is room, but too little
             began = time.monotonic()
             for one in waiting:
@@ -201,9 +201,9 @@ async def test_smaller_messages_go_on_if_a_larger_one_before_them_gives_up(make_
             first, large, small = read_intent("x" * 700_000), read_intent("x" * 700_000), read_intent()
             await bus.submit(raw.of(first), first, timeout=20)
             waiting = asyncio.ensure_future(bus.submit(raw.of(large), large, timeout=20))
-            await eventually_async(lambda: len(bus._session.window._waiters) == 1)
+            await eventually_async(lambda: len(bus._session.window._room.waiting) == 1)
             behind = asyncio.ensure_future(bus.submit(raw.of(small), small, timeout=20))
-            await eventually_async(lambda: len(bus._session.window._waiters) == 2)
+            await eventually_async(lambda: len(bus._session.window._room.waiting) == 2)
             waiting.cancel()
             await asyncio.wait_for(behind, 20)
         finally:
@@ -250,7 +250,7 @@ async def test_a_coroutine_destroyed_while_it_waits_for_room_leaves_the_queue(ma
 
 
 async def test_waiting_for_the_socket_can_be_cancelled_at_once(make_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smith_sdk._core.connection.link._FLUSH_TIMEOUT", 10.0)  # what it would wait otherwise
+    monkeypatch.setattr("smith_sdk._core.connection.link.FLUSH_TIMEOUT", 10.0)  # what it would wait otherwise
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")

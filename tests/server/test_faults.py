@@ -203,7 +203,7 @@ async def test_a_publisher_cancelled_as_room_comes_is_cancelled_alone(make_serve
         one, two = read_intent(), read_intent()
         first = await bus.submit(raw.of(one), one)
         second = asyncio.ensure_future(bus.submit(raw.of(two), two))
-        await eventually_async(lambda: len(window._waiters) == 1)
+        await eventually_async(lambda: len(window._room.waiting) == 1)
         second.cancel()
         window._fail_all(BusClosed("room comes"))
         with pytest.raises(asyncio.CancelledError):

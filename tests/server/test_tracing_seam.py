@@ -118,11 +118,11 @@ async def test_headers_that_would_make_a_message_too_large_are_left_out(account:
     async with account.applied() as bus:
         traced(bus)
         window = bus._session.window
-        most = int(window.max_size("SDLC_RAW"))
+        most = int(window.limits.of("SDLC_RAW"))
         spare = PublishRequest(str(raw.of(read_intent())), b"", "SDLC_RAW", "0")
         for at_limit in range(2):
             intent = read_intent()
-            data = b"x" * (most - window.size_of(spare) - (0 if at_limit else 50))
+            data = b"x" * (most - window.limits.size_of(spare) - (0 if at_limit else 50))
             ack = await bus._session.publish(str(raw.of(intent)), data, stream="SDLC_RAW", msg_id=str(at_limit))
             stored = await bus._session.api.message("SDLC_RAW", ack.seq)
             assert ("traceparent" in stored.headers) is not at_limit

@@ -23,7 +23,7 @@ from smith_sdk._core.connection import link
 VERSION: Final = f"nats-py {version('nats-py')}"
 
 ATTRIBUTES: Final = {
-    "_auth_configured": "LinkOpener.open sets it, since credentials come by callbacks that nats-py does not count",
+    "_auth_configured": "Link sets it, since credentials come by callbacks that nats-py does not count",
     "_err": "why nats-py ended the connection: Link.watch and Link._close report it",
     "_flusher_task": "Link.watch and discard",
     "_max_payload": "the server's limit: Link.send_now",
@@ -31,7 +31,7 @@ ATTRIBUTES: Final = {
     "_pending": "commands that are not written yet: Link._put, _write, unsent",
     "_pending_data_size": "their bytes: Link._put, _write",
     "_ping_interval_task": "Link.watch ends it: the answers to its pings would be taken for answers to ours",
-    "_public_nkey": "LinkOpener.open sets it from credentials",
+    "_public_nkey": "Link sets it from credentials",
     "_reading_task": "Link.watch and discard",
     "_server_info": "the server's INFO, which Link replaces with a property that checks it",
     "_status": "Link.send_now asks for CONNECTED; Link._over and discard set it to CLOSED",
@@ -54,7 +54,7 @@ OURS: Final = {
     *vars(link.Link),
     *("_pings", "_greeting", "_last_sid", "_on_refused", "_account", "_loop", "_parser"),
     *("_is_stalled", "_is_flush_due", "_waiting_for_room", "_shared"),
-    *("_auth", "_tls", "_tls_first", "_name", "_on_lame_duck"),
+    *("_tls", "_on_lame_duck"),
 } - {"_server_info"}
 
 

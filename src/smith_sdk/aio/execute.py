@@ -337,7 +337,7 @@ class _Waiting(Listener):
         None if it is so large that the stream has certainly refused it.
         """
         stream = str(self._subject.STREAM)
-        if len(live.raw) > self._session.window.max_size(stream):
+        if len(live.raw) > self._session.window.limits.of(stream):
             return None
         log.warning(
             "the result of intent %s is returned without a look whether it is stored: allow publishing to "

@@ -27,8 +27,9 @@ from ...options import Auth, Backoff
 from ..log_records import LogFields
 from .credentials import INBOX_PREFIX
 from .greeting import ServerInfo
-from .link import Link, LinkOpener
+from .link import Link
 from .link_failures import LinkClosed, LinkError, MessageTooLarge
+from .link_opener import LinkOpener
 from .parser import RawMessage
 from .reasons import TOO_MANY_SUBSCRIPTIONS, explained
 from .reconnect import PING_INTERVAL, Reconnector

@@ -19,31 +19,27 @@ import nats.errors
 from nats.aio.client import Client
 from nats.protocol.command import sub_cmd, unsub_cmd
 
-from ...errors import WebSocketNotInstalled
-from ...options import Auth
 from ..log_records import LogFields
-from .credentials import sign_in
 from .greeting import ServerInfo, checked_info, server_info
-from .link_failures import LinkClosed, MessageTooLarge, failure, read_refusal
+from .link_failures import LinkClosed, MessageTooLarge
 from .parser import Parser, RawMessage
-from .reasons import PERMISSIONS, explained, refused, said_by, said_in
+from .reasons import PERMISSIONS, explained, refused, said_in
 from .server_pool import Server
 from .shared_socket import SharedSocket
 from .socket_protocol import SocketProtocol
 from .state import log
-from .tasks import ignore_outcome
+from .transports import websocket_transport
 
 if TYPE_CHECKING:
     from .websocket import WebSocketTransport
 
-_FOREVER: Final = 86_400
 _PING: Final = b"PING\r\n"
 _PONG: Final = b"PONG\r\n"
 _LINE_END: Final = b"\r\n"
 _CONNECTED: Final = Client.CONNECTED
 _MAX_TOGETHER: Final = 256 * 1024
 """Bytes that are collected in one turn of the event loop before they are written."""
-_FLUSH_TIMEOUT: Final = 0.5
+FLUSH_TIMEOUT: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent, so that it does not hang on a
 stalled link."""
 _MOST_ANNOUNCED: Final = 1024
@@ -52,8 +48,6 @@ _LONGEST_REASON: Final = 1024
 """Characters of what the server says: it is logged and raised."""
 _LONGEST_MISTAKE: Final = 300
 """Characters of why the server's bytes cannot be parsed."""
-_CANCEL_AGAIN: Final = 0.1
-"""Seconds between two attempts to cancel a task that may have swallowed the first."""
 Callback = Callable[[RawMessage], None]
 
 
@@ -69,6 +63,7 @@ class Link(Client):
         self,
         server: Server,
         *,
+        public_key: str | None = None,
         tls: ssl.SSLContext | None = None,
         tls_first: bool = False,
         on_refused: Callable[[str, str], None],
@@ -77,6 +72,8 @@ class Link(Client):
         self.bad_greeting = ""
         """Why the server's first INFO is not valid."""
         super().__init__()
+        self._public_nkey = public_key
+        self._auth_configured = True  # by callbacks, which nats-py does not count
         self.server = server
         self.is_tls_first = (tls_first and not server.is_websocket) or server.scheme == "wss"
         """Whether TLS comes before anything else."""
@@ -212,7 +209,7 @@ class Link(Client):
         if self.is_connected:
             written: asyncio.Future[None] = self._loop.create_future()
             self._waiting_for_room.append(written)
-            await asyncio.wait((written,), timeout=_FLUSH_TIMEOUT)
+            await asyncio.wait((written,), timeout=FLUSH_TIMEOUT)
 
     # ---- what the parser calls
 
@@ -317,7 +314,7 @@ class Link(Client):
             return
         context = (self._tls or ssl.create_default_context()) if self.server.tls else None
         name = self.server.tls_name or self.server.host
-        transport: Any = await _websocket().connect_to(self.server, s.uri.hostname, context, tls_name=name)
+        transport: Any = await websocket_transport().connect_to(self.server, s.uri.hostname, context, tls_name=name)
         self._transport = transport
 
     def _connect_command(self) -> bytes:
@@ -496,127 +493,6 @@ class Link(Client):
         return None if writer is None else writer.transport
 
 
-def _address(server: Server, address: str) -> str:
-    """The URL of `server` at that IP address, for nats-py."""
-    host = f"[{address}]" if ":" in address else address
-    # nats-py starts TLS itself only for nats://; what it calls ws:// is a transport of ours
-    scheme = "ws" if server.is_websocket else "nats"
-    return f"{scheme}://{host}:{server.port}"
-
-
-class LinkOpener:
-    """Opens links with one set of credentials.
-
-    `on_refused` is called with "publish" or "subscription", and the subject.
-    """
-
-    def __init__(
-        self,
-        *,
-        auth: Auth | None,
-        tls: ssl.SSLContext | None,
-        tls_first: bool,
-        name: str,
-        on_refused: Callable[[str, str], None],
-    ) -> None:
-        self._auth = auth
-        self._tls = tls
-        self._tls_first = tls_first
-        self._name = name
-        self._on_refused = on_refused
-
-    def check(self, server: Server) -> None:
-        """Raise `OptionsError` for credentials that cannot be read or an address that is not valid,
-        `SigningNotInstalled` and `WebSocketNotInstalled`."""
-        sign_in(self._auth, server)
-        if server.is_websocket:
-            _websocket().check(server)
-
-    async def open(self, server: Server, address: str, within: float, on_lame_duck: Callable[[Link], None]) -> Link:
-        """A link to `server` at IP address `address`, in `within` seconds.
-
-        Raises `LinkError`, `OptionsError`.
-        """
-        shown = sign_in(self._auth, server)
-        link = Link(server, tls=self._tls, tls_first=self._tls_first, on_refused=self._on_refused, on_lame_duck=on_lame_duck)
-        link._public_nkey = shown.public_key
-        link._auth_configured = True
-        failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-
-        async def on_error(error: Exception) -> None:
-            if not failed.done():
-                failed.set_result(error)
-            await link.report(error)
-
-        jwt = shown.jwt
-        options: dict[str, Any] = {
-            "servers": [_address(server, address)],
-            "name": self._name,
-            "error_cb": on_error,
-            "allow_reconnect": False,
-            "connect_timeout": within,
-            "ping_interval": _FOREVER,  # the reconnector pings
-            "flush_timeout": _FLUSH_TIMEOUT,
-            "flusher_queue_size": 0,  # unbounded: waiting for room in a bounded one has no deadline
-            "tls": None if server.is_websocket else self._tls,
-            "tls_handshake_first": link.is_tls_first and not server.is_websocket,
-            "tls_hostname": server.tls_name or server.host,
-            "user": shown.user,
-            "password": shown.password,
-            "token": shown.token,
-            "signature_cb": shown.sign,
-            "user_jwt_cb": None if jwt is None else lambda: jwt,
-        }
-        opening = asyncio.ensure_future(link.connect(**options))
-        opening.add_done_callback(ignore_outcome)
-        try:
-            await asyncio.wait((opening, failed), timeout=within, return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                raise failed.result() if failed.done() else TimeoutError(f"no answer within {within:g} s")
-            opening.result()
-            if not link.is_connected:  # nats-py takes a closed socket for success
-                raise ConnectionError("the server closed the connection during the handshake")
-        except BaseException as error:
-            # what it still opens, if the loop ends first
-            opening.add_done_callback(lambda _: link.discard())
-            _cancel(opening, link)
-            if not isinstance(error, Exception):
-                raise
-            said = link.read_reason() or said_by(error)
-            greeted = link.has_greeted and not server.is_websocket
-            if not said and greeted and isinstance(error, ConnectionError):
-                said = await read_refusal(address, server.port)
-            raise failure(error, link, said, within) from error
-        finally:
-            failed.cancel()
-        link.watch()
-        return link
-
-
-def _websocket() -> type[WebSocketTransport]:
-    """The transport of ws:// and wss://, imported when needed. Raises `WebSocketNotInstalled`."""
-    try:
-        from .websocket import WebSocketTransport
-    except ImportError:
-        raise WebSocketNotInstalled(
-            "ws:// and wss:// need the websockets package, 13 or newer: pip install 'smith-sdk[websocket]'"
-        ) from None
-    return WebSocketTransport
-
-
 def _resolve(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def _cancel(opening: asyncio.Task[None], link: Link) -> None:
-    """Cancel `opening`, again and again until it has ended.
-
-    Before Python 3.12 `asyncio.wait_for` may swallow a cancellation in the moment in which its
-    future is done. nats-py then goes on: refused, it would retry for ever; connected, it starts
-    tasks that are never ended.
-    """
-    link.discard()
-    if not opening.done():
-        opening.cancel()
-        asyncio.get_running_loop().call_later(_CANCEL_AGAIN, _cancel, opening, link)

@@ -15,8 +15,9 @@ from typing import Final, Protocol
 from ...errors import AuthenticationError, BusClosed, BusError, ConnectError, OptionsError, SmithError
 from ...options import Backoff
 from ..log_records import LogFields
-from .link import Link, LinkOpener
+from .link import Link
 from .link_failures import LinkError
+from .link_opener import LinkOpener
 from .server_pool import Server, ServerPool, addresses, parse_server
 from .state import Status, log
 from .tasks import BackgroundTasks, ignore_outcome

@@ -48,8 +48,8 @@ def prepared(session: Publisher, request: PublishRequest, ids: bool) -> tuple[Bu
         request, report = _observed(session, request)
     block = write_headers(request.msg_id, request.headers) if ids else block_of(request.headers) if request.headers else b""
     size = len(request.data) + len(block)
-    if size > session.window.fits_always:
-        session.window.size_of(request)
+    if size > session.window.limits.always:
+        session.window.limits.size_of(request)
     return BulkMessage(request, size, report), block
 
 

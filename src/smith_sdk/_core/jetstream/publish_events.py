@@ -91,9 +91,9 @@ def with_headers(window: AckWindow, request: PublishRequest, headers: Mapping[st
     size = _BLOCK + 4 * len(request.msg_id) + sum(len(name) + 4 * len(value) + 4 for name, value in headers.items())
     if size > _MAX_HEADERS:
         return request
-    if len(request.data) + size > window.fits_always:
+    if len(request.data) + size > window.limits.always:
         try:
-            window.size_of(added)
+            window.limits.size_of(added)
         except SmithError:
             return request
     return added

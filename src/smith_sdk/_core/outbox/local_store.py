@@ -240,7 +240,7 @@ class LocalStore(Listener):
         Raises `OutboxFull`, `OptionsError`, `PayloadTooLarge`, `BusClosed`.
         """
         commits = self._open_commits()
-        size = self._session.window.size_of(request) + len(request.subject) + OVERHEAD
+        size = self._session.window.limits.size_of(request) + len(request.subject) + OVERHEAD
         if self._bytes + size > self._max_bytes:
             raise OutboxFull(
                 f"{request.subject} is not kept: the outbox {self._path} has {self._bytes} of max_bytes={self._max_bytes}, "
