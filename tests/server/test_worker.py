@@ -16,12 +16,25 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import Account, declaring, read_intent
+from buses import Account, Face, declaring, episode_intent, read_intent
 from chaos.proxy import Proxy
 from letters import to_dead_letters
 from support import eventually, eventually_async
 
-from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
+from smith_sdk import (
+    Allow,
+    AsyncSmithBus,
+    Backoff,
+    Message,
+    Reject,
+    RetryLater,
+    RetryPolicy,
+    Worker,
+    consumers,
+    result_of,
+    sharding,
+    subjects,
+)
 from smith_sdk.aio import WorkerStats
 from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.errors import ConsumerNotFound, OptionsError
@@ -611,6 +624,22 @@ async def test_a_worker_that_is_stopped_before_it_runs_returns_at_once(account: 
         await eventually_async(lambda: seen == ["a"])
         await worker.stop()
         await running
+
+
+async def test_a_closed_bus_has_stopped_what_ran_on_it(face: Face) -> None:
+    handled: list[str] = []
+    async with face.applied() as bus:
+        worker, sharded = face.worker(bus, spec), face.sharded_worker(bus, sharding.episode)
+        admission = face.admission(bus, policy=lambda intent: Allow(), executor_id="test")
+        worker.handler(lambda message: handled.append("worker"))
+        sharded.handler(lambda message: handled.append("sharded"))
+        ended = [asyncio.ensure_future(part.run()) for part in (worker, sharded, admission)]
+        await bus.publish(subjects.intents.raw.of(intent := read_intent()), intent)
+        await bus.publish(subjects.intents.vetted_sharded.of(intent := episode_intent("a")), intent)
+        await eventually_async(lambda: sorted(handled) == ["sharded", "worker"])
+    await asyncio.wait_for(asyncio.gather(*ended), 20)
+    for part in (worker, sharded, admission):
+        await part.stop()
 
 
 # ---- signals

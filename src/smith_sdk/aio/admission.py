@@ -139,3 +139,6 @@ class Admission:
         See `Worker.stop`. Safe to repeat.
         """
         await self._worker.stop(now=now)
+
+    def _stop_closed(self) -> None:
+        self._worker.stop_closed()

@@ -180,6 +180,10 @@ class ShardWork:
         self._idle.clear()
         await self._idle.wait()
 
+    def stop_closed(self) -> None:
+        """`stop` on the blocking face while the bus is closed, which has ended the run."""
+        self._stop_next = True
+
     # ---- slower, and back
 
     async def slow_down(self, by: Hashable, concurrency: int | None, prefetch: int | None) -> None:

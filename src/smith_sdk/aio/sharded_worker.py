@@ -261,6 +261,9 @@ class ShardedWorker(Generic[MessageT, SubjectT]):
         """
         await self._work.stop(now=now)
 
+    def _stop_closed(self) -> None:
+        self._work.stop_closed()
+
     def __repr__(self) -> str:
         return f"<ShardedWorker of {self.spec.name}, concurrency {self._work.concurrency}>"
 

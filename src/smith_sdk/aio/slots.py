@@ -416,6 +416,10 @@ class Slots:
         self._idle.clear()
         await self._idle.wait()
 
+    def stop_closed(self) -> None:
+        """`stop` on the blocking face while the bus is closed, which has ended the run."""
+        self._stop_next = True
+
     async def _slot(self, dispatcher: Dispatcher[RawMessage], raw: RawMessage | None) -> None:
         _inside.set(self)
         events, process = self._session.events, self._attempts.process

@@ -320,6 +320,9 @@ class Worker(Generic[MessageT, SubjectT]):
         """
         await self._slots.stop(now=now)
 
+    def _stop_closed(self) -> None:
+        self._slots.stop_closed()
+
     def __repr__(self) -> str:
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"
 

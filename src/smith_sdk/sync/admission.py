@@ -98,4 +98,4 @@ class Admission(Blocking):
 
         See `Worker.stop`. Safe to repeat.
         """
-        self._portal.call(self._aio.stop, now=now)
+        self._call_or(self._aio._stop_closed, self._aio.stop, now=now)

@@ -192,4 +192,4 @@ class ShardedWorker(Blocking, Generic[MessageT, SubjectT]):
         worker is not running, its next `run` returns at once. A handler or hook that stops its own
         worker does not wait, since it would wait for itself.
         """
-        self._portal.call(self._aio.stop, now=now)
+        self._call_or(self._aio._stop_closed, self._aio.stop, now=now)

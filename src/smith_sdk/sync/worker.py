@@ -237,4 +237,4 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         task that has yet to start. A handler or hook that stops its own worker does not wait, since
         it would wait for itself.
         """
-        self._portal.call(self._aio.stop, now=now)
+        self._call_or(self._aio._stop_closed, self._aio.stop, now=now)
