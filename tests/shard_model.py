@@ -142,8 +142,9 @@ class Process:
         """When it had the pin for certain."""
         self.is_linked = True
         self.is_stopped = False
+        self._is_corked = False
+        """Whether what it answers stays in its socket."""
         self._unsent: list[tuple[str, int]] = []
-        """Answers that a stopped process has in its socket."""
         self.running: list[Delivery] = []
         self.starts_allowed = True
         self.ordered: Ordered[Delivery] = Ordered(self, self, ack_wait=ACK_WAIT)
@@ -185,7 +186,7 @@ class Process:
     def answer(self, how: str, seq: int) -> None:
         if not self.is_linked:
             return
-        if self.is_stopped:
+        if self._is_corked:
             self._unsent.append((how, seq))
             return
         self._consumer.loop.call_later(LATENCY, self._answered, how, seq)
@@ -196,7 +197,7 @@ class Process:
 
     def resume(self) -> None:
         """It goes on: what lay in its socket is sent, however late."""
-        self.is_stopped = False
+        self.is_stopped = self._is_corked = False
         unsent, self._unsent = self._unsent, []
         for how, seq in unsent:
             self.answer(how, seq)
@@ -262,9 +263,9 @@ class Process:
 
     def stop(self) -> None:
         """It is stopped, right after a handler has succeeded: its ack is written, and not sent."""
+        self._is_corked = True
         for item in self.running[:1]:
-            self._succeeded.append((item.key, item.seq))
-            self._unsent.append(("ack", item.seq))
+            self.end(item, None)
         self.is_stopped = True
 
     def end(self, item: Delivery, outcome: float | str | None) -> None:
