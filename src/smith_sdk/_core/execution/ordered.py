@@ -322,7 +322,7 @@ class Ordered(Generic[T]):
             return
         self._look_again(now)
         self._takeover.see(look, self._hands(now))
-        if self._takeover.has_lost_overdue(self._hands(now)):
+        if self._takeover.has_lost_overdue(self._hands(now), now):
             for entry in self._overdue(now):
                 queues.forget(entry)
         if self._takeover.is_complete(self._hands(now), now):

@@ -130,12 +130,20 @@ class Takeover:
             twice_to_come = self._former_twice - (hands.thrice - self._thrice)
             if short == short_twice == 0 and not (self._has_fallen and twice_to_come):
                 return True
-        is_quiet = self._same >= _LOOKS and now >= self.quiet_at and not look.is_paused
-        return is_quiet and look.pending <= hands.messages
+        return self._is_quiet(look, now) and look.pending <= hands.messages
 
-    def has_lost_overdue(self, hands: Hands) -> bool:
-        """Whether what is overdue does not exist any more: it was deleted from the stream."""
+    def has_lost_overdue(self, hands: Hands, now: float) -> bool:
+        """Whether what is overdue does not exist any more: it was deleted from the stream.
+
+        Where the latest delivery itself was lost, and its message deleted, the two sequences stay
+        different until the next delivery, and time decides.
+        """
         look = self._seen
-        if look is None or look.delivered != hands.last or look.is_paused:
+        if look is None or look.is_paused:
             return False
-        return look.pending <= hands.messages - hands.overdue
+        is_all_here = look.delivered == hands.last or self._is_quiet(look, now)
+        return is_all_here and look.pending <= hands.messages - hands.overdue
+
+    def _is_quiet(self, look: Look, now: float) -> bool:
+        """Whether all that is out elsewhere has had the time to be redelivered."""
+        return self._same >= _LOOKS and now >= self.quiet_at and not look.is_paused
