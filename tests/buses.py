@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -17,7 +18,6 @@ from smith_sdk import AsyncSmithBus, LagMonitor, ShardedWorker, Worker, aio, sha
 from smith_sdk._core.blocking.faces import Blocking
 from smith_sdk._core.connection.request_reply import NoResponders
 from smith_sdk.contract import ConsumerSpec, Contract
-from smith_sdk.errors import DeadlineExceeded
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 from smith_sdk.topology import CONTRACT
 
@@ -231,11 +231,18 @@ async def request(bus: AsyncSmithBus) -> None:
 
 
 async def has_subscriber(bus: AsyncSmithBus, subject: str) -> bool:
-    """Whether `subject` has a subscriber, found out by an empty message to it."""
-    try:
-        await bus._session.requests.request(subject, timeout=0.2)
-    except NoResponders:
-        return False
-    except DeadlineExceeded:
+    """Whether `subject` has a subscriber, found out by an empty message to it.
+
+    That it has none, the server says before it confirms what was sent after the message.
+    """
+    asking = asyncio.ensure_future(bus._session.requests.request(subject, timeout=60))
+    await asyncio.sleep(0)  # it is sent
+    await request(bus)
+    await asyncio.wait((asking,), timeout=0.05)
+    if not asking.done():
+        asking.cancel()
         return True
-    return True
+    with contextlib.suppress(NoResponders):
+        asking.result()
+        return True
+    return False
