@@ -9,6 +9,7 @@ next leader.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -23,7 +24,7 @@ from chaos.topology import CHAOS, new_intent, raw_reader, results_reader
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, result_of
-from smith_sdk.errors import PublishUnconfirmed
+from smith_sdk.errors import DeadlineExceeded, PublishUnconfirmed
 from smith_sdk.protocol import LogService
 from smith_sdk.subjects import intents, logs, results
 
@@ -110,11 +111,29 @@ async def test_a_server_that_was_restarted_has_forgotten_what_was_requested(
                 await asyncio.to_thread(cluster.restart, victim)
                 await put(publisher, "after")
                 stored = time.monotonic()
+                led = asyncio.ensure_future(until_led(publisher))
                 await eventually_async(lambda: seen == ["after"], 40)
                 silent = time.monotonic() - began
-                tell(f"{read}, {face.name}: silent for {silent:.1f} s, of which {stored - began:.1f} s until there was a message")
+                # A read has another consumer made, for which a cluster that has lost its leader
+                # has to elect one first.
+                ready = max(stored, await led) if read == "read" else stored
+                tell(
+                    f"{read}, {face.name}: silent for {silent:.1f} s, {max(0.0, silent - (ready - began)):.1f} s of it with a leader"
+                )
                 await end(reading, bus)
-        assert silent < stored - began + AT_MOST + SLACK
+        assert silent < ready - began + AT_MOST + SLACK
+
+
+async def until_led(bus: AsyncSmithBus) -> float:
+    """When the cluster has a leader: only a leader replies to this."""
+
+    async def is_led() -> bool:
+        with contextlib.suppress(DeadlineExceeded):
+            return bool((await bus._session.requests.request("$JS.API.STREAM.NAMES", timeout=0.5)).data)
+        return False
+
+    await eventually_async(is_led, 40)
+    return time.monotonic()
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped"])
@@ -144,14 +163,15 @@ async def test_the_next_leader_is_found(fault: str, face: Face, tmp_path: Path, 
             began = time.monotonic()
             led = asyncio.ensure_future(asyncio.to_thread(next_leader, mine, victim.name))
             await put(publisher, "after")
+            stored = time.monotonic()  # its stream may have had to elect, too
             await eventually_async(lambda: "after" in seen, 60)
             came = time.monotonic()
-            elected = await led
-            tell(f"{fault}, {face.name}: silent for {came - began:.1f} s, {max(0.0, came - elected):.1f} s of it with a leader")
+            ready = max(stored, await led)
+            tell(f"{fault}, {face.name}: silent for {came - began:.1f} s, {max(0.0, came - ready):.1f} s of it with a leader")
             await end(reading, bus)
         if fault == "stopped":
             os.kill(victim.server.pid or 0, signal.SIGCONT)
-        assert came - elected < AT_MOST
+        assert came - ready < AT_MOST
 
 
 def next_leader(node: Node, former: str) -> float:
