@@ -218,7 +218,7 @@ def _id_in(payload: bytes) -> str:
 
 @pytest.mark.parametrize(
     ("rounds", "rounds_with_processes"),
-    [(1, 0), pytest.param(20, 1, marks=[pytest.mark.chaos, pytest.mark.timeout(300)])],
+    [(1, 0), pytest.param(6, 1, marks=[pytest.mark.chaos, pytest.mark.timeout(300)])],
     ids=["small", "full"],
 )
 async def test_executors_are_killed_at_every_step(

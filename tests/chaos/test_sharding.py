@@ -1,9 +1,9 @@
 """Workers that share a sharded subject, under faults: nothing is lost, nothing overtakes, no shard
 stands still.
 
-A run at full size is 200,000 messages, and takes minutes. `SMITH_CHAOS_SHARDING_SEEDS` is how many
-of each kind there are (with 5 of each it is 20 runs, an hour), `SMITH_CHAOS_SHARDING_MESSAGES` how
-many messages each has.
+The number of faults goes by time. `SMITH_CHAOS_SHARDING_SEEDS` is how many runs of each kind there
+are, `SMITH_CHAOS_SHARDING_SECONDS` how long each takes, `SMITH_CHAOS_SHARDING_RATE` how many
+messages are published each second: with 5, 100 and 2000 it is 20 runs of 200,000 messages, an hour.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from chaos.sharding_plan import Script, Step
 from chaos.sharding_run import Report, Setting, run
 
 SEEDS: Final = int(os.environ.get("SMITH_CHAOS_SHARDING_SEEDS", "1"))
-MESSAGES: Final = int(os.environ.get("SMITH_CHAOS_SHARDING_MESSAGES", "200000"))
+SECONDS: Final = float(os.environ.get("SMITH_CHAOS_SHARDING_SECONDS", "60"))
+RATE: Final = float(os.environ.get("SMITH_CHAOS_SHARDING_RATE", "400"))
 FACES: Final = ("async", "blocking")
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1_200)]
@@ -28,8 +29,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1_200)]
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
 @pytest.mark.parametrize("face", FACES)
 def test_a_server_with_joins_leaves_kills_and_stops(face: str, seed: int, tmp_path: Path, tell: Callable[[str], None]) -> None:
-    setting = Setting(seed, face, messages=MESSAGES, keys=1_000, pin_timeout=3.0, rate=2_000.0)
-    _judge(run(setting, tmp_path), tell)
+    _judge(run(_setting(seed, face, 1.0, pin_timeout=3.0), tmp_path), tell)
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
@@ -38,8 +38,7 @@ def test_a_cluster_with_killed_servers_and_leaders_that_step_down(
     face: str, seed: int, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     """The members' keys have to outlive a change of the bucket's leader: a longer pin timeout."""
-    setting = Setting(100 + seed, face, servers=3, messages=MESSAGES, keys=1_000, pin_timeout=10.0, rate=1_200.0)
-    _judge(run(setting, tmp_path), tell)
+    _judge(run(_setting(100 + seed, face, 0.6, servers=3, pin_timeout=10.0), tmp_path), tell)
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -68,6 +67,11 @@ def test_the_pin_alone_lets_messages_overtake(tmp_path: Path, tell: Callable[[st
     tell(f"the pin alone: {_told(report)}")
     assert report.verdict.overtakes
     assert report.verdict.lost == []
+
+
+def _setting(seed: int, face: str, speed: float, **others: Any) -> Setting:
+    """As many messages at any `speed`: a slower run is longer."""
+    return Setting(seed, face, messages=int(SECONDS * RATE), keys=int(RATE / 2), rate=speed * RATE, **others)
 
 
 def _judge(report: Report, tell: Callable[[str], None]) -> None:
