@@ -47,6 +47,8 @@ class Consumer:
     """To be redelivered."""
     acked: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
+    hidden: set[int] = field(default_factory=set)
+    """Unacknowledged, and hidden from an owner's count by a deleted message in its hands."""
     last_seq: int = 0
     cursor: int = 0
     consumer_seq: int = 0
@@ -120,6 +122,24 @@ class Consumer:
             self.owner.send(Delivery(seq, self.stored[seq], self.consumer_seq, self.counts[seq], self.pin))
 
 
+class Observed(Ordered[Delivery]):
+    """Notes what a deleted message in hand has hidden when the barrier falls."""
+
+    def __init__(self, consumer: Consumer, process: Process) -> None:
+        super().__init__(process, process, ack_wait=ACK_WAIT)
+        self._consumer = consumer
+        self.elsewhere: set[int] = set()
+        """What was unacknowledged at the latest look, and not here."""
+
+    def here(self) -> set[int]:
+        return {entry.facts.seq for entry in self.queues}
+
+    def _lower_barrier(self, now: float) -> None:
+        if self.here() - self._consumer.stored.keys():
+            self._consumer.hidden |= self.elsewhere
+        super()._lower_barrier(now)
+
+
 class Process:
     """One that may own the consumer: a pull loop without I/O, and handlers that end when told."""
 
@@ -147,7 +167,7 @@ class Process:
         self._unsent: list[tuple[str, int]] = []
         self.running: list[Delivery] = []
         self.starts_allowed = True
-        self.ordered: Ordered[Delivery] = Ordered(self, self, ack_wait=ACK_WAIT)
+        self.ordered = Observed(consumer, self)
         self._tasks = [asyncio.ensure_future(one) for one in (self._slots(), self._keep())]
 
     # ---- the link
@@ -239,6 +259,7 @@ class Process:
         if not (self._consumer.answers and self.is_linked):
             raise ConnectionLost("no answer")
         seen = self._consumer.look()
+        self.ordered.elsewhere = self._consumer.pending.keys() - self.ordered.here()
         await asyncio.sleep(LATENCY)
         return seen
 
