@@ -166,7 +166,8 @@ def test_a_nearly_full_stack_raises_no_other_error() -> None:
             outcomes.append(below(sys.getrecursionlimit() - used, free) == nested(127))
         except SignatureError as error:
             outcomes.append("127 levels" in str(error) and error.reason)
-    assert set(outcomes) == {"not_canonical", True}
+    # since Python 3.12 functions in C have a stack of their own
+    assert set(outcomes) == ({True} if sys.version_info >= (3, 12) else {"not_canonical", True})
 
 
 objects = st.dictionaries(st.text(max_size=5), json_value, max_size=5)
