@@ -80,3 +80,27 @@ async def test_a_deadline_around_it_holds() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await PromptAck()
+
+
+def test_a_task_that_exits_ends_the_loop_and_not_what_has_read_its_ack() -> None:
+    went_on: list[str] = []
+
+    async def exits(ack: PromptAck) -> None:
+        await ack
+        raise SystemExit(3)
+
+    async def main() -> None:
+        ack = PromptAck()
+        task = asyncio.ensure_future(exits(ack))
+        await asyncio.sleep(0)
+
+        def arrives() -> None:
+            ack.set_result(PubAck("TEST", 1))
+            went_on.append("the parser")
+
+        asyncio.get_running_loop().call_soon(arrives)
+        await asyncio.wait({task})
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())
+    assert went_on

@@ -37,10 +37,15 @@ class PromptAck:
         self._ack = ack
         if self._wake is None:
             return
-        if asyncio.current_task() is None:
-            self._run()
-        else:  # no task can run inside another
+        if asyncio.current_task() is not None:  # no task can run inside another
             self._loop.call_soon(self._run)
+            return
+        try:
+            self._run()
+        except BaseException as error:
+            # A task passes on `SystemExit` and `KeyboardInterrupt`. The loop is to end by that, and
+            # not the parser, which has read more than this ack.
+            self._loop.call_soon(_raise, error)
 
     def set_exception(self, error: SmithError, /) -> None:
         self._end(error)
@@ -81,3 +86,7 @@ class PromptAck:
         if wake is not None:
             assert self._context is not None
             self._context.run(wake, self)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

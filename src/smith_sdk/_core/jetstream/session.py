@@ -40,6 +40,7 @@ from .bulk_support import BulkSupport
 from .consumer_state import ConsumerState
 from .delivery import consumer_of
 from .interest import InterestCache
+from .prompt_ack import PromptAck
 from .publish_circuits import Probe, PublishCircuits, Tally
 from .publish_events import observed
 from .publish_request import AckFuture, PubAck, PublishRequest
@@ -463,8 +464,11 @@ class Session:
 
     async def publish_request(self, request: PublishRequest) -> PubAck:
         """Put `request` into the ack window as `submit` does, and return its acknowledgement."""
-        future = self.submit_now(request)
-        return await (await self.submit(request) if future is None else future)
+        prompt: Any = PromptAck()
+        if self.submit_for(prompt, request):
+            ack: PubAck = await prompt
+            return ack
+        return await (await self.submit(request))
 
     def resend_seconds(self, stream: str) -> float:
         """How long after its first sending `stream` is sure to remember a message's id."""
