@@ -12,7 +12,7 @@ from support import eventually_async
 
 from smith_sdk import Admission, Allow, subjects
 from smith_sdk._core.jetstream.api import JetStreamApi
-from smith_sdk.aio.decision_records import _TRAILS, Records
+from smith_sdk.aio.decision_records import _TRAILS, Records, _Trail
 
 COUNT = 150
 
@@ -52,10 +52,16 @@ async def test_many_messages_of_one_id_are_decided_about_in_as_many_steps(
 async def test_no_more_trails_are_kept_than_are_needed(account: Account) -> None:
     async with account.applied() as bus:
         records = Records(bus._session, "gate")
+
+        def begin(number: int) -> _Trail:
+            trail = records._trail(f"id-{number}")
+            assert trail.enter()
+            return trail
+
         for number in range(_TRAILS + 10):
-            records._leave(records._enter(f"id-{number}"))
+            records._leave(begin(number))
         assert len(records._trails) == _TRAILS
-        trail = records._enter("id-5")
+        trail = begin(5)
         trail.add(7, {})
         records._leave(trail)
-        assert records._enter("id-5").read_up_to == 7
+        assert begin(5).read_up_to == 7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -21,6 +21,7 @@ from ..errors import (
     QueueFull,
     Reject,
     RetryLater,
+    SmithError,
     StreamNotFound,
 )
 from ..protocol import Intent
@@ -153,12 +154,15 @@ class Gate:
         return found
 
     async def _put(self, case: Case, ruling: Ruling, *, after: int = 0) -> Record:
-        def put() -> Awaitable[Record]:
-            # It may be held up for hours: what has expired meanwhile must not be let through.
-            late = out_of_time(case.intent, now_ns(), self._skew) if type(ruling) is LetThrough else None
-            return self._records.put(case, late or ruling, after=after)
+        try:
+            return await self._try_to_put(case, ruling, after)
+        except SmithError as error:
+            return await self._patience.go_on(error, lambda: self._try_to_put(case, ruling, after))
 
-        return await self._patience.until_done(put)
+    def _try_to_put(self, case: Case, ruling: Ruling, after: int) -> Coroutine[Any, Any, Record]:
+        # It may be held up for hours: what has expired meanwhile must not be let through.
+        late = out_of_time(case.intent, now_ns(), self._skew) if type(ruling) is LetThrough else None
+        return self._records.put(case, late or ruling, after=after)
 
     async def _ruling(self, case: Case) -> Ruling:
         """What the checks, the switch and the policy say, in their order: the cheap ones first."""

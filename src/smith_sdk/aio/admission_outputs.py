@@ -19,7 +19,7 @@ from .._core import codec
 from .._core.dead_letters.format import fit, own_headers
 from .._core.foreign_text import one_line
 from .._core.jetstream.api import StoredMessage
-from .._core.jetstream.publish_request import PublishRequest
+from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.control import BACKPRESSURE
@@ -76,8 +76,18 @@ class Outputs:
 
         `may_be_done`: for this raw message it may have been published, and be executed by now.
         """
-        may_be_done = may_be_done or case.delivery.num_delivered > 1
+        # The same bytes published twice are one vetted intent; other bytes with its id are another.
+        key, intent_id, headers = case.digest[:32], case.intent.id, {DECISION_FOR: case.place}
+        request = _request(vetted, ruling.data, key, intent_id, headers)
+        try:
+            ack = await self._session.publish_request(request)
+        except SmithError as error:
+            ack = await self._patience.go_on(error, partial(self._session.publish_request, request))
+        if ack.duplicate:
+            is_ours = self._is_let_through(case, vetted, ruling, may_be_done or case.delivery.num_delivered > 1)
+            await self._publish(vetted, ruling.data, key, intent_id, case.message, is_ours, headers, ack=ack)
 
+    def _is_let_through(self, case: Case, vetted: Place, ruling: LetThrough, may_be_done: bool) -> IsOurs:
         def is_same(there: StoredMessage) -> bool:
             # A policy may transform the same intent into other bytes each time.
             is_transformed = ruling.word == "transform" and there.headers.get(DECISION_FOR) == case.place
@@ -90,9 +100,7 @@ class Outputs:
                 return True
             return await self._patience.until_done(lambda: self._records.was_let_through_elsewhere(case))
 
-        # The same bytes published twice are one vetted intent; other bytes with its id are another.
-        headers = {DECISION_FOR: case.place}
-        await self._publish(vetted, ruling.data, case.digest[:32], case.intent.id, case.message, is_ours, headers)
+        return is_ours
 
     # ---- denied
 
@@ -191,31 +199,37 @@ class Outputs:
         is_ours: IsOurs,
         headers: dict[str, str],
         *,
+        ack: PubAck | None = None,
         unless: tuple[type[SmithError], ...] = (),
     ) -> None:
         """Publish under an id of `key` and `identity`, and a further one if another message has it.
 
-        `execute` and `trace` find messages by ids that end with `identity`.
+        `ack`: that of the first attempt, if it was made. `execute` and `trace` find messages by ids
+        that end with `identity`.
         """
         while True:
-            msg_id = f"{to.name}:{key}:{identity}"
-            request = PublishRequest(to.subject, data, to.stream, msg_id, headers, None, True, to.shard)
-            ack = await self._patience.until_done(partial(self._session.publish_request, request), unless=unless)
+            request = _request(to, data, key, identity, headers)
+            if ack is None:
+                ack = await self._patience.until_done(partial(self._session.publish_request, request), unless=unless)
             if not ack.duplicate or await is_ours(await self._stored(to.stream, ack.seq)):
                 return
             log.warning(
                 "the message id %s on stream %s was taken by another message: publishing under a further one",
-                msg_id,
+                request.msg_id,
                 to.stream,
                 extra=fields_of(message, None),
             )
-            key = f"{key}.{uuid4().hex}"
+            key, ack = f"{key}.{uuid4().hex}", None
 
     async def _stored(self, stream: str, seq: int) -> StoredMessage | None:
         try:
             return await self._patience.until_done(partial(self._session.api.message, stream, seq))
         except MessageNotFound:
             return None
+
+
+def _request(to: Place, data: bytes, key: str, identity: str, headers: dict[str, str]) -> PublishRequest:
+    return PublishRequest(to.subject, data, to.stream, f"{to.name}:{key}:{identity}", headers, None, True, to.shard)
 
 
 def fewer_bytes(most: int, limit: int | None) -> int:

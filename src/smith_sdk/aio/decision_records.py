@@ -25,6 +25,7 @@ from ..errors import ContractError, MessageNotFound
 from ..protocol import AuditEvent, ExecutorId, IntentId, PolicyDecision, SecurityContext
 from .admission_case import Case
 from .decision_headers import DECISION, DECISION_FOR, DIGEST, LET_THROUGH, RELEASE
+from .release_events import Release
 from .rulings import Drop, Keep, LetThrough, Refuse, Ruling
 
 _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
@@ -60,10 +61,11 @@ class _Trail:
     once, and one of them is decided about at a time: they would all compete for the same subject.
     """
 
-    __slots__ = ("_released", "decisions", "lock", "read_up_to", "users")
+    __slots__ = ("_lock", "_released", "decisions", "read_up_to", "users")
 
     def __init__(self) -> None:
-        self.lock = asyncio.Lock()
+        self._lock: asyncio.Lock | None = None
+        """Made when a second decision comes in: hardly any intent has two at once."""
         self.users = 0
         """Decisions that wait for it, or have it."""
         self.read_up_to = 0
@@ -72,6 +74,32 @@ class _Trail:
         """By the messages that they are for: the sequences of their events, in order."""
         self._released: dict[str, set[str]] | None = None
         """By the release: the raw messages of it that were decided about; None: not released."""
+
+    def enter(self) -> bool:
+        """Have it alone, until `leave`; False if the caller has to `wait` for that."""
+        self.users += 1
+        return self.users == 1
+
+    async def wait(self) -> None:
+        """Have it alone, until `leave`, after an `enter` that was in vain."""
+        try:
+            if self._lock is None:
+                self._lock = asyncio.Lock()
+                await self._lock.acquire()  # for the one that has it
+            await self._lock.acquire()
+        except BaseException:
+            self._count_out()
+            raise
+
+    def leave(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._count_out()
+
+    def _count_out(self) -> None:
+        self.users -= 1
+        if not self.users:
+            self._lock = None
 
     def add(self, seq: int, headers: Mapping[str, str]) -> None:
         if seq > self.read_up_to:
@@ -82,14 +110,11 @@ class _Trail:
                     self._released = self._released or {}
                     self._released.setdefault(release, set()).add(place)
 
-    def dropped(self, case: Case) -> Record | None:
-        """The record about `case` if nothing is to be done about it: its release is done.
+    def dropped(self, case: Case, release: Release) -> Record | None:
+        """The record about `case` if nothing is to be done about it: its `release` is done.
 
         An interrupted release that is run again may publish a second copy of the raw message.
         """
-        release = case.release
-        if release is None:
-            return None
         if (self._released or {}).get(str(release.seq), set()) - {case.place}:
             return Record(Drop("another copy of it was released, and decided about"), 0, False)
         if any(seq > release.seq for seq in self.decisions.get(release.place, ())):
@@ -119,45 +144,49 @@ class Records:
         subject = _subject(case)
         data, headers = self._event(case, ruling), _headers(case, ruling)
         guess = 0 if case.release is None else case.release.seq  # mostly the last event on the subject
-        trail = self._enter(case.intent.id)
+        trail = self._trail(case.intent.id)
+        if not trail.enter():
+            await trail.wait()
         try:
-            async with trail.lock:
-                while True:
-                    found = await self._known(trail, case, after) if trail.decisions else None
-                    found = found or trail.dropped(case)
-                    if found is not None:
-                        return found
-                    known = max(after, trail.read_up_to)
-                    expected = max(known, guess)
-                    stored = await compare_and_set(self._session, _STREAM, subject, data, expected=expected, headers=headers)
-                    if not isinstance(stored, Taken):
-                        if expected == known:  # else there may be events before it that were not read
-                            trail.add(stored, headers)
-                        return Record(ruling, stored, True)
-                    guess = 0
-                    if stored.message is None or stored.message.seq < trail.read_up_to:
-                        trail.clear()  # the stream was deleted, and made again
-                    if stored.message is not None:
-                        await self._follow(trail, subject, stored.message)
-                    else:
-                        after = 0
+            while True:
+                found = await self._known(trail, case, after) if trail.decisions else None
+                if case.release is not None:
+                    found = found or trail.dropped(case, case.release)
+                if found is not None:
+                    return found
+                known = max(after, trail.read_up_to)
+                expected = max(known, guess)
+                stored = await compare_and_set(self._session, _STREAM, subject, data, expected=expected, headers=headers)
+                if not isinstance(stored, Taken):
+                    if expected == known:  # else there may be events before it that were not read
+                        trail.add(stored, headers)
+                    return Record(ruling, stored, True)
+                guess = 0
+                if stored.message is None or stored.message.seq < trail.read_up_to:
+                    trail.clear()  # the stream was deleted, and made again
+                if stored.message is not None:
+                    await self._follow(trail, subject, stored.message)
+                else:
+                    after = 0
         finally:
             self._leave(trail)
 
     async def find(self, case: Case) -> Record | None:
         """The decision about `case` that is stored, if one is."""
-        subject, trail = _subject(case), self._enter(case.intent.id)
+        subject, trail = _subject(case), self._trail(case.intent.id)
+        if not trail.enter():
+            await trail.wait()
         try:
-            async with trail.lock:
-                try:
-                    last = await self._session.api.last_message(_STREAM, subject)
-                except MessageNotFound:
-                    trail.clear()
-                    return None
-                if last.seq < trail.read_up_to:
-                    trail.clear()
-                await self._follow(trail, subject, last)
-                return await self._known(trail, case, 0) or trail.dropped(case)
+            try:
+                last = await self._session.api.last_message(_STREAM, subject)
+            except MessageNotFound:
+                trail.clear()
+                return None
+            if last.seq < trail.read_up_to:
+                trail.clear()
+            await self._follow(trail, subject, last)
+            found = await self._known(trail, case, 0)
+            return found if found is not None or case.release is None else trail.dropped(case, case.release)
         finally:
             self._leave(trail)
 
@@ -194,7 +223,7 @@ class Records:
             trail.add(one.seq, one.headers)
         trail.add(last.seq, last.headers)
 
-    def _enter(self, intent_id: str) -> _Trail:
+    def _trail(self, intent_id: str) -> _Trail:
         """What is known of the events of an intent: its lock is for one decision at a time.
         `_leave` it."""
         trail = self._trails.get(intent_id)
@@ -202,11 +231,10 @@ class Records:
             trail = self._trails[intent_id] = _Trail()
         else:
             self._trails.move_to_end(intent_id)
-        trail.users += 1
         return trail
 
     def _leave(self, trail: _Trail) -> None:
-        trail.users -= 1
+        trail.leave()
         if len(self._trails) > _TRAILS:
             self._forget()
 

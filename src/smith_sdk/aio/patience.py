@@ -65,32 +65,43 @@ class Patience:
         `CannotRun` for `PermissionDenied`, which ends the run, and `RetryLater` once it is being
         stopped.
         """
+        try:
+            return await work()
+        except SmithError as error:
+            return await self.go_on(error, work, unless=unless)
+
+    async def go_on(self, error: SmithError, work: Callable[[], Awaitable[T]], *, unless: tuple[type[SmithError], ...] = ()) -> T:
+        """`until_done`, after a first attempt that has raised `error`.
+
+        For callers that make the first one themselves: nearly always it is the only one, and what
+        they need for more is not made for it.
+        """
         lasting: tuple[type[SmithError], ...] = (*_LASTING, *unless)
-        began, logged, attempt = 0.0, -_REPEAT_LOG, 0
+        began, logged, attempt = monotonic(), -_REPEAT_LOG, 0
         while True:
+            if isinstance(error, PermissionDenied):
+                raise CannotRun from error
+            if isinstance(error, lasting) or not isinstance(error, _PASSING):
+                raise error
+            attempt += 1
+            pause = _PAUSES.delay(attempt)
+            if self._is_stopping():
+                raise RetryLater(pause) from error
+            held = monotonic() - began
+            if held - logged >= _REPEAT_LOG:
+                logged = held
+                self._log.warning(
+                    "%s is held up%s and tries again: %s",
+                    self._name,
+                    f" for {held:.0f} s" if attempt > 1 else "",
+                    error,
+                    extra=self._log_fields | LogFields(error_type=type(error).__name__),
+                )
+            await asyncio.sleep(pause)
             try:
                 return await work()
-            except PermissionDenied as error:
-                raise CannotRun from error
-            except lasting:
-                raise
-            except _PASSING as error:
-                began = began or monotonic()
-                attempt += 1
-                pause = _PAUSES.delay(attempt)
-                if self._is_stopping():
-                    raise RetryLater(pause) from error
-                held = monotonic() - began
-                if held - logged >= _REPEAT_LOG:
-                    logged = held
-                    self._log.warning(
-                        "%s is held up%s and tries again: %s",
-                        self._name,
-                        f" for {held:.0f} s" if attempt > 1 else "",
-                        error,
-                        extra=self._log_fields | LogFields(error_type=type(error).__name__),
-                    )
-                await asyncio.sleep(pause)
+            except SmithError as another:
+                error = another
 
     async def before_run(self, work: Callable[[], Awaitable[T]]) -> T:
         """`until_done`, for a handler that has not run: `NotRun` once it is being stopped."""

@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -78,21 +79,15 @@ async def compare_and_set(
     """
     wait = session.publish_timeout if timeout is None else timeout
     deadline = time.monotonic() + wait
-    ids = [msg_id or _new_id()]
-
-    def is_this(there: StoredMessage) -> bool:
-        if is_own is not None and is_own(there):
-            return True
-        return there.data == data and there.headers.get(MSG_ID) in ids
-
     where = session.api.publish_subject(subject)
     conditional = {**(headers or {}), EXPECTED: str(expected)}
+    ids = [msg_id or _new_id()]
     while True:
         try:
             ack = await session.publish_request(PublishRequest(where, data, stream, ids[-1], conditional, wait))
         except WrongSequence as refusal:
             if refusal.err_code == WRONG_LAST_SEQUENCE:
-                return await _what_is_there(session, stream, subject, is_this)
+                return await _what_is_there(session, stream, subject, partial(_is_this, data, ids, is_own))
             wait = deadline - time.monotonic() - _PAUSE
             if refusal.err_code != _IN_FLIGHT or wait <= 0:
                 raise
@@ -103,6 +98,10 @@ async def compare_and_set(
             # Where this write itself was stored and its acknowledgement got lost, the next one is
             # refused by the sequence, and what is there is looked at.
             ids.append(_new_id())
+
+
+def _is_this(data: bytes, ids: list[str], is_own: IsOwn | None, there: StoredMessage) -> bool:
+    return (is_own is not None and is_own(there)) or (there.data == data and there.headers.get(MSG_ID) in ids)
 
 
 def _new_id() -> str:
