@@ -127,9 +127,8 @@ def single(tmp_path: Path) -> Iterator[tuple[list[str], Ask]]:
         finally:
             connection.close()
 
-    with EmbeddedServer(tmp_path / "store", config=f'server_name: n0\nhttp: "{HOST}:{port}"') as server:
+    with holder, EmbeddedServer(tmp_path / "store", config=f'server_name: n0\nhttp: "{HOST}:{port}"') as server:
         yield [server.url], ask
-    holder.close()
 
 
 @contextlib.contextmanager
@@ -235,6 +234,8 @@ def agrees(load: Load, looks: list[ConsumerLag], answers: list[dict[str, Any]], 
     counted_in = load.rate(load.stored, looks[0].observed_at, looks[-1].observed_at)
     counted_out = load.rate(load.completed, looks[0].observed_at, looks[-1].observed_at)
     server_in, server_out = rates_of(answers[0], answers[-1])
+    asked = (answers[0]["at"], answers[-1]["at"])  # later than the looks, on a busy machine
+    meant_in, meant_out = load.rate(load.stored, *asked), load.rate(load.completed, *asked)
     worst_in = max(abs((now.rate_in or 0) / load.rate(load.stored, was.observed_at, now.observed_at) - 1) for was, now in pairs)
     worst_out = max(
         abs((now.rate_out or 0) / load.rate(load.completed, was.observed_at, now.observed_at) - 1) for was, now in pairs
@@ -245,14 +246,17 @@ def agrees(load: Load, looks: list[ConsumerLag], answers: list[dict[str, Any]], 
     tell(f"lag {place}: lag at most {wrong_lag:,} off, /jsz {behind:,} off; oldest age at most {wrong_age:.2f} s off")
     tell(f"lag {place}: num_pending of followers: {sorted({one for answer in answers for one in answer['followers']})}")
     assert rate_in == pytest.approx(counted_in, rel=0.05)
-    assert rate_in == pytest.approx(server_in, rel=0.05)
+    assert server_in == pytest.approx(meant_in, rel=0.05)
     assert rate_out == pytest.approx(counted_out, rel=0.05)
-    assert rate_out == pytest.approx(server_out, rel=0.05)
+    assert server_out == pytest.approx(meant_out, rel=0.05)
     assert wrong_age <= INTERVAL
     most = max(counted_in, counted_out) * INTERVAL
     assert wrong_lag <= most
     assert behind <= most
     if counted_in > 1.1 * counted_out:
         assert {one.trend for one in looks[-3:]} == {"growing"}
-        assert looks[-1].drain_time is None
+    was, now = looks[-2:]
+    lately = (was.observed_at, now.observed_at)
+    if load.rate(load.stored, *lately) > 1.1 * load.rate(load.completed, *lately):
+        assert now.drain_time is None
     assert not any(one.stalled for one in looks)
