@@ -123,7 +123,7 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Servers, links, leaders and workers killed under load; minutes. `-- -k leaders`: some."""
-    run_tests(session, *CHAOS, "-m", "", "-k", "not small", "-n", "auto", "--dist", "worksteal")
+    run_tests(session, *CHAOS, "-m", "", "-k", "not small", *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -31,7 +31,7 @@ SLOTS: Final = 6
 WORK: Final = 0.1
 CAPACITY: Final = SLOTS / WORK
 LOAD: Final = 3 * CAPACITY
-SECONDS: Final = float(os.environ.get("SMITH_CHAOS_SURPLUS_SECONDS", "60"))
+SECONDS: Final = float(os.environ.get("SMITH_CHAOS_SURPLUS_SECONDS", "40"))
 BATCH: Final = 0.05
 """Seconds between two batches of the publisher."""
 PADDING: Final = 2_000

@@ -20,7 +20,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers
 
-_INTENTS: Final = 800
+_INTENTS: Final = 400
 _RELEASE: Final = [sys.executable, "-m", "smith_sdk.cli", "quarantine", "release", "--all", "--rate", "200"]
 _CHANCE: Final = random.Random(18)
 _FORGETS_AT_ONCE: Final = 100_000_000

@@ -31,7 +31,7 @@ LINKS: Final = 4  # a publisher and a consumer on each face
 DIRECTIONS: Final[tuple[Direction, ...]] = ("both", "to_server", "to_client")
 CLUSTER_RATE: Final = 300.0  # three servers share the processor with the load
 SMALL_RATE: Final = 300.0  # beside other tests
-FULL_RATE: Final = 1000.0
+FULL_RATE: Final = 500.0
 DRAWN: Final = 30
 NOTICED: Final = 27.0  # 25 s until a silently dead link is noticed, and a moment to connect and to go on
 
@@ -72,7 +72,7 @@ def finish(load: Load, tell: Tell, what: str, *, restarted: bool = False) -> Non
     tell(f"{what}: {count}; recovered in {usual:.1f} s (median), {slowest:.1f} s at the slowest")
 
 
-@sizes(1, 20, seconds=200)
+@sizes(1, 20, seconds=300)
 def test_servers_are_killed(faults: int, server: EmbeddedServer, tmp_path: Path, tell: Tell, chance: random.Random) -> None:
     with Load(tmp_path, urls=[server.url], direct=[server.url], rate=_rate(faults)) as load:
         for _ in range(faults):
@@ -83,7 +83,7 @@ def test_servers_are_killed(faults: int, server: EmbeddedServer, tmp_path: Path,
         finish(load, tell, f"{faults} servers killed", restarted=True)
 
 
-@sizes(3, 100, seconds=200)
+@sizes(3, 100, seconds=300)
 def test_links_are_cut(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
@@ -100,7 +100,7 @@ def test_links_are_cut(
         finish(load, tell, f"{faults} cuts of all links")
 
 
-@sizes(1, 10, seconds=200)
+@sizes(1, 10, seconds=300)
 def test_links_are_deaf(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
@@ -114,7 +114,7 @@ def test_links_are_deaf(
         finish(load, tell, f"{faults} times {length:g} s of deaf links")
 
 
-@sizes(1, 6, seconds=120)
+@sizes(1, 6, seconds=200)
 def test_links_stall(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
