@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any, Final
 
 import pytest
@@ -37,6 +37,8 @@ SLOT: Final = 0.02
 INTERVAL: Final = 1.0
 GROWING: Final = 12
 """Looks while it grows."""
+CLOSE: Final = 0.1
+"""How far a rate may be off: beside other tests, this process is late for what it counts."""
 SPEC: Final = replace(READER, max_ack_pending=20_000, ack_wait=60.0)
 STREAM: Final = replace(ORDERS, retention="limits", storage="memory")
 Ask = Callable[[], dict[str, dict[str, Any]]]
@@ -201,7 +203,7 @@ async def test_lag_agrees_with_the_server_and_with_what_was_counted(
                 await eventually_async(lambda: load.stored and len(load.completed) == len(load.stored), timeout=120)
                 took = load.completed[-1] - began
                 tell(f"lag {place}: drained in {took:.1f} s, predicted {expected:.1f} s at a lag of {falling.lag:,}")
-                assert expected == pytest.approx(took, rel=0.2)
+                assert expected == pytest.approx(took, rel=0.2, abs=INTERVAL)
                 await eventually_async(lambda: _has_lag(look, 0, most=500), timeout=30)
                 if replicas > 1:
                     await _survives_elections(other, monitor, tell)
@@ -230,7 +232,9 @@ def agrees(load: Load, looks: list[ConsumerLag], answers: list[dict[str, Any]], 
     pairs = list(pairwise(looks))
     wrong_lag = max(abs(one.lag - load.lag(one.observed_at)) for one in looks)
     wrong_age = max(abs((one.oldest_age or 0.0) - load.oldest_age(one.observed_at)) for one in looks)
-    rate_in, rate_out = mean(one.rate_in or 0 for _, one in pairs), mean(one.rate_out or 0 for _, one in pairs)
+    seconds = [(now.observed_at - was.observed_at).total_seconds() for was, now in pairs]
+    rate_in = fmean([one.rate_in or 0 for _, one in pairs], seconds)
+    rate_out = fmean([one.rate_out or 0 for _, one in pairs], seconds)
     counted_in = load.rate(load.stored, looks[0].observed_at, looks[-1].observed_at)
     counted_out = load.rate(load.completed, looks[0].observed_at, looks[-1].observed_at)
     server_in, server_out = rates_of(answers[0], answers[-1])
@@ -245,10 +249,10 @@ def agrees(load: Load, looks: list[ConsumerLag], answers: list[dict[str, Any]], 
     behind = max(abs(one.lag - answer["lag"]) for one, answer in zip(looks[1:], answers, strict=True))
     tell(f"lag {place}: lag at most {wrong_lag:,} off, /jsz {behind:,} off; oldest age at most {wrong_age:.2f} s off")
     tell(f"lag {place}: num_pending of followers: {sorted({one for answer in answers for one in answer['followers']})}")
-    assert rate_in == pytest.approx(counted_in, rel=0.05)
-    assert server_in == pytest.approx(meant_in, rel=0.05)
-    assert rate_out == pytest.approx(counted_out, rel=0.05)
-    assert server_out == pytest.approx(meant_out, rel=0.05)
+    assert rate_in == pytest.approx(counted_in, rel=CLOSE)
+    assert server_in == pytest.approx(meant_in, rel=CLOSE)
+    assert rate_out == pytest.approx(counted_out, rel=CLOSE)
+    assert server_out == pytest.approx(meant_out, rel=CLOSE)
     assert wrong_age <= INTERVAL
     most = max(counted_in, counted_out) * INTERVAL
     assert wrong_lag <= most

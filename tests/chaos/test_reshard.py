@@ -4,8 +4,10 @@ publishers and workers go on: no message overtakes another one of its key, and n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -23,7 +25,7 @@ from smith_sdk import AsyncSmithBus, Shards, sharding, subjects, sync
 from smith_sdk.contract import Profile
 from smith_sdk.topology import CONTRACT
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 KEYS: Final = 12
 NUMBERS: Final = (24, 8, 32)
@@ -46,8 +48,11 @@ async def change(url: str, to: int, chance: random.Random) -> int:
                     break
             await asyncio.sleep(chance.uniform(0, 0.02))
             if process.returncode is None:
-                process.kill()
-                kills += 1
+                # Not process.kill(): it may reap one that has just ended by itself, whose status
+                # asyncio then never learns.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+                    kills += 1
         out, err = await asyncio.wait_for(process.communicate(), ENDS)
         if process.returncode == 0:
             return kills
@@ -75,7 +80,7 @@ async def run(face: Face, url: str, seed: int, tell: Callable[[str], None]) -> N
                 intent = episode_intent(key, f"/{published[key]}")
                 await publisher.publish(subjects.intents.vetted_sharded.of(intent), intent, timeout=60)
                 published[key] += 1
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.04)
 
         running = [asyncio.create_task(worker.run(signals=())) for worker in workers]
         publishing = [asyncio.create_task(publish(key)) for key in published]
@@ -100,11 +105,10 @@ async def run(face: Face, url: str, seed: int, tell: Callable[[str], None]) -> N
     assert kills >= len(NUMBERS)
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_one_server(face: Face, seed: int, tell: Callable[[str], None]) -> None:
+async def test_one_server(face: Face, tell: Callable[[str], None]) -> None:
     async with face.applied():
         pass
-    await run(face, face.url, seed, tell)
+    await run(face, face.url, 0, tell)
 
 
 @pytest.mark.parametrize("name", ["async", "blocking"])
