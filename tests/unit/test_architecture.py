@@ -76,6 +76,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.events",
         "_core.log_records",
         "_core.monitoring.breaker",
+        "_core.execution",
         "_core.connection",
         "_core.services",
     ),

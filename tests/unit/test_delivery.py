@@ -38,11 +38,13 @@ def test_every_form_of_an_ack_subject_has_the_same_facts(subject: str) -> None:
     assert subject.startswith(delivery.ACK_PREFIX)
     assert delivery.parse(subject) == FACTS
     assert delivery.num_delivered(subject) == FACTS.num_delivered
+    assert delivery.place(subject) == ("S.17.1795891869226209413", 3)
 
 
 @pytest.mark.parametrize("subject", ["", "_INBOX.a.b", "$JS.ACK", "$JS.ACK.x", "$JS.ACK.S.c.1.2.3.4", f"$JS.NAK.{FIELDS}"])
 def test_other_subjects_have_no_facts(subject: str) -> None:
     assert delivery.parse(subject) is None
+    assert subject.startswith(delivery.ACK_PREFIX) or delivery.place(subject) is None
 
 
 @pytest.mark.parametrize("head", ["$JS.ACK.", "$JS.ACK.hub.ACCOUNT."])

@@ -6,7 +6,7 @@ import hashlib
 from time import monotonic
 from typing import Any
 
-from .._core.jetstream.delivery import Delivery, parse
+from .._core.jetstream.delivery import place
 from ..errors import NotAcknowledgeable
 from ..protocol import Intent
 from .message import Message
@@ -20,14 +20,13 @@ class Case:
     Raises `NotAcknowledgeable` for a message of core NATS.
     """
 
-    __slots__ = ("began", "delivery", "digest", "intent", "message", "place", "release", "vetted")
+    __slots__ = ("began", "digest", "intent", "message", "num_delivered", "place", "release", "vetted")
 
     def __init__(self, message: Message[Any, Any], intent: Intent) -> None:
         self.message = message
         self.intent = intent
         self.began = monotonic()
-        self.delivery = delivery_of(message)
-        self.place = _place(self.delivery)
+        self.place, self.num_delivered = _place_and_count(message)
         self.digest = digest_of(message)
         self.release: Release | None = None
         """The release from the quarantine that it comes from."""
@@ -35,21 +34,17 @@ class Case:
         """Where it goes as it is, if that depends on no layout."""
 
 
-def delivery_of(message: Message[Any, Any]) -> Delivery:
-    """Its place and its delivery: `metadata`, without what a retry needs."""
-    found = parse(message._raw.reply)
+def place_of(message: Message[Any, Any]) -> str:
+    """Names a raw message: a sequence alone does not, if its stream is deleted and made again."""
+    return _place_and_count(message)[0]
+
+
+def _place_and_count(message: Message[Any, Any]) -> tuple[str, int]:
+    """Its place, and how often it was delivered."""
+    found = place(message._raw.reply)
     if found is None:
         raise NotAcknowledgeable(f"the message on {message._raw.subject} came from core NATS: it is not stored in a stream")
     return found
-
-
-def place_of(message: Message[Any, Any]) -> str:
-    """Names a raw message: a sequence alone does not, if its stream is deleted and made again."""
-    return _place(delivery_of(message))
-
-
-def _place(delivery: Delivery) -> str:
-    return f"{delivery.stream}.{delivery.stream_seq}.{delivery.timestamp}"
 
 
 def digest_of(message: Message[Any, Any]) -> str:

@@ -119,26 +119,23 @@ class Gate:
         outside = CORRELATION.get()
         CORRELATION.set(intent.id)
         try:
-            await self._admit(Case(message, intent))
+            case = Case(message, intent)
+            self._executors.require_free(message, intent)
+            if message._raw.may_have(_RELEASE):
+                case.release = await self._release_of(case)
+            record = None
+            if case.num_delivered > 1:  # the first decision stands, whatever the time is now
+                record = await self._patience.until_done(lambda: self._records.find(case))
+            if record is None:
+                record = await self._put(case, await self._ruling(case))
+            if type(record.ruling) is LetThrough:
+                await self._let_through(case, record, record.ruling)
+            else:
+                await self._carry_out(case, record)
         finally:
             CORRELATION.set(outside)
 
     # ---- one message
-
-    async def _admit(self, case: Case) -> None:
-        message = case.message
-        self._executors.require_free(message, case.intent)
-        if message._raw.may_have(_RELEASE):
-            case.release = await self._release_of(case)
-        record = None
-        if case.delivery.num_delivered > 1:  # the first decision stands, whatever the time is now
-            record = await self._patience.until_done(lambda: self._records.find(case))
-        if record is None:
-            record = await self._put(case, await self._ruling(case))
-        if type(record.ruling) is LetThrough:
-            await self._let_through(case, record, record.ruling)
-        else:
-            await self._carry_out(case, record)
 
     async def _release_of(self, case: Case) -> Release | None:
         message, intent_id = case.message, case.intent.id
@@ -176,29 +173,39 @@ class Gate:
         return kept or await self._of_policy(case)
 
     async def _untrusted(self, trust: Trust, case: Case) -> Refuse | None:
-        found = await self._policy.in_time(trust.check(case.message.raw, case.intent), "verifying the signature")
+        found = await self._policy.check_in_time(trust.check(case.message.raw, case.intent), "verifying the signature")
         return None if found is None else Refuse(found.code, "signature", storable(found.reason))
 
     async def _of_policy(self, case: Case) -> Ruling:
-        ruling = await self._decide(case)
+        message = case.message
+        ruling = of_decision(self._session, case.intent, message.raw, await self._policy.decide(message))
         if isinstance(ruling, Keep) and case.release is not None and case.release.is_approval:
             said = f"released from the quarantine by {case.release.by}; rule {ruling.rule}: {ruling.reason}"
             ruling = LetThrough(case.message.raw, "release", storable(said))
         if type(ruling) is LetThrough:
-            refusal = await self._unroutable(case, ruling)
+            refusal = None if self._is_routable(case, ruling) else await self._unroutable(case, ruling)
             if refusal is None and self._trust is not None:  # last: it must not use up the one time of what is refused
                 refusal = await self._replayed(self._trust, case)
             return refusal or ruling
         return ruling
 
-    async def _decide(self, case: Case) -> Ruling:
-        decision = await self._policy.decide(case.message)
-        return of_decision(self._session, case.intent, case.message.raw, decision)
-
     async def _replayed(self, trust: Trust, case: Case) -> Refuse | None:
         holder = None if case.release is None else f"release.{case.release.seq}"
         found = await self._patience.until_done(partial(trust.claim, self._session, case.intent, case.message, holder))
         return None if found is None else Refuse(found.code, "replay", storable(found.reason))
+
+    def _is_routable(self, case: Case, ruling: LetThrough) -> bool:
+        """Whether a consumer is known to receive the intent as it is. So it is for nearly all:
+        the others need `_unroutable`."""
+        if ruling.word != "allow":
+            return False
+        try:
+            place = self._places.of(case.intent)
+        except InvalidShardKey:
+            return False
+        if place.shard is None:
+            case.vetted = place
+        return self._executors.knows(place)
 
     async def _unroutable(self, case: Case, ruling: LetThrough) -> Ruling | None:
         """The ruling on an intent whose key is not valid, or that no consumer receives: an interest
@@ -209,10 +216,6 @@ class Gate:
             place = self._places.of(intent)
         except InvalidShardKey as error:
             return Refuse(ResultCode.INVALID_SHARD_KEY, "shard", storable(str(error)))
-        if place.shard is None and intent is case.intent:
-            case.vetted = place
-        if self._executors.knows(place):
-            return None
         return await self._executors.ruling(case.message, intent, place.stream, place.subject)
 
     # ---- what comes of a ruling
@@ -287,7 +290,8 @@ class Gate:
         """`ruling` with the bytes to publish: a record does not hold them."""
         if record.is_own:
             return ruling
-        again = await self._decide(case)
+        decision = await self._policy.decide(case.message)
+        again = of_decision(self._session, case.intent, case.message.raw, decision)
         if isinstance(again, LetThrough) and again.word == "transform":
             return again
         raise Reject("a decision to transform this intent is on record, and the policy does not transform it any more")

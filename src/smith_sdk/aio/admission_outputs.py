@@ -84,7 +84,7 @@ class Outputs:
         except SmithError as error:
             ack = await self._patience.go_on(error, partial(self._session.publish_request, request))
         if ack.duplicate:
-            is_ours = self._is_let_through(case, vetted, ruling, may_be_done or case.delivery.num_delivered > 1)
+            is_ours = self._is_let_through(case, vetted, ruling, may_be_done or case.num_delivered > 1)
             await self._publish(vetted, ruling.data, key, intent_id, case.message, is_ours, headers, ack=ack)
 
     def _is_let_through(self, case: Case, vetted: Place, ruling: LetThrough, may_be_done: bool) -> IsOurs:

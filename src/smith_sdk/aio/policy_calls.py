@@ -14,6 +14,8 @@ from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 from .._core.execution.context_call import Ended, start
+from .._core.execution.deadlines import Deadlines
+from .._core.execution.prompt_future import PromptFuture
 from .._core.execution.thread_pool import ThreadPool
 from .._core.log_records import LogFields, sdk_logger
 from ..errors import HandlerTimeout, OptionsError, Reject
@@ -45,6 +47,8 @@ class PolicyCalls:
         self._slots = slots
         self._timeout = timeout
         self._threads: ThreadPool | None = None
+        self._deadlines: Deadlines | None = None
+        """Those of the calls in threads."""
         self._present: Present | None = None
 
     def show_as(self, present: Present) -> None:
@@ -55,15 +59,20 @@ class PolicyCalls:
         """Start the threads. Raises `RuntimeError` if the system has no more."""
         if self._in_thread:
             self._threads = ThreadPool(f"smith-{consumers.admission.name}", self._slots, most=self._slots * _SPARE)
+            self._deadlines = Deadlines(self._timeout)
 
     def close(self) -> None:
         if self._threads is not None:
             self._threads.close()
+        if self._deadlines is not None:
+            self._deadlines.close()
 
     async def decide(self, message: Message[Any, Any]) -> object:
         """What the policy returns. Raises what it raises, and `HandlerTimeout`."""
         if self._in_thread:
-            return await self.in_time(self._awaited(self._call_in_thread(message)), f"the {self.name}")
+            began = monotonic()
+            result = await self._call_in_thread(message)
+            return await self.in_time(self._awaited(result), f"the {self.name}", began) if _is_awaitable(result) else result
         # What it sets in context variables ends with the call.
         run = contextvars.copy_context().run
         result = run(self._policy, *self._arguments(message))
@@ -75,19 +84,28 @@ class PolicyCalls:
         begun = start(result, run)
         if isinstance(begun, Ended):  # most wait for nothing, and need no timer
             result = begun.value
-            if type(result) in _DECISIONS or not inspect.isawaitable(result):
+            if not _is_awaitable(result):
                 return result
             begun = result
         return await self.in_time(self._awaited(begun), f"the {self.name}", began)
 
     def _of_inline(self, result: object) -> object:
-        if type(result) in _DECISIONS or not inspect.isawaitable(result):
+        if not _is_awaitable(result):
             return result
         if inspect.iscoroutine(result):
             result.close()
         raise Reject(f"the {self.name} is inline and returned {type(result).__name__}: it has to return a Decision")
 
-    async def in_time(self, work: Coroutine[Any, Any, T], what: str, began: float | None = None) -> T:
+    async def check_in_time(self, check: Coroutine[Any, Any, T], what: str) -> T:
+        """`in_time`, for what mostly waits for nothing, and then needs no timer."""
+        began = monotonic()
+        begun = start(check, _call)
+        if isinstance(begun, Ended):
+            found: T = begun.value
+            return found
+        return await self.in_time(begun, what, began)
+
+    async def in_time(self, work: Awaitable[T], what: str, began: float | None = None) -> T:
         """What `work` returns. Raises `HandlerTimeout`, in which it is called `what`.
 
         `began`: when it was started (monotonic), if that is not now.
@@ -98,15 +116,16 @@ class PolicyCalls:
                 return await work
         except TimeoutError:
             if limit.expired():
-                raise HandlerTimeout(
-                    f"{what} took longer than {self._timeout:g} s: Admission(timeout=...) sets the limit"
-                ) from None
+                raise self._too_long(what) from None
             raise
+
+    def _too_long(self, what: str) -> HandlerTimeout:
+        return HandlerTimeout(f"{what} took longer than {self._timeout:g} s: Admission(timeout=...) sets the limit")
 
     async def _awaited(self, work: Awaitable[Any]) -> object:
         """What `work` ends with, and if that can be awaited, what that ends with."""
         result = await work
-        while type(result) not in _DECISIONS and inspect.isawaitable(result):
+        while _is_awaitable(result):
             result = await result
         return result
 
@@ -117,12 +136,20 @@ class PolicyCalls:
 
     async def _call_in_thread(self, message: Message[Any, Any]) -> Any:
         assert self._threads is not None
+        assert self._deadlines is not None
         arguments = self._arguments(message)
         if self._takes_message and self._present is None:
             message._in_thread = True  # it is for reading there: nothing can be awaited
         call = _Call(self._policy, arguments)
+        future: PromptFuture[Any] = PromptFuture()
+        is_late = False
+        self._threads.submit_for(future, call)
+        self._deadlines.add(future)
         try:
-            result = await self._threads.run(call)
+            try:
+                return await future
+            finally:
+                is_late = self._deadlines.remove(future)
         except asyncio.CancelledError:
             call.is_abandoned = True
             if call.is_running and not self._threads.replace():
@@ -133,11 +160,13 @@ class PolicyCalls:
                     self._slots * _SPARE,
                     extra=LogFields(stream=consumers.admission.stream, consumer=consumers.admission.name),
                 )
+            task = asyncio.current_task()
+            if is_late and task is not None and not task.cancelling():
+                raise self._too_long(f"the {self.name}") from None
             raise
         finally:
             if not call.is_running:
                 message._in_thread = False
-        return result
 
 
 class _Call:
@@ -157,6 +186,14 @@ class _Call:
             return self._policy(*self._arguments)
         finally:
             self.is_running = False
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _is_awaitable(result: object) -> bool:
+    return type(result) not in _DECISIONS and inspect.isawaitable(result)
 
 
 def _takes_message(policy: object) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, Literal, overload
 
+from .._core.execution.prompt_future import PromptFuture
 from .._core.jetstream.bulk_result import BulkMode
-from .._core.jetstream.prompt_ack import PromptAck
 from .._core.jetstream.publish_request import AckFuture, AckT_co, PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, MessageT, PayloadOf, StreamSpec, StreamSubject
@@ -103,7 +103,7 @@ class Publishing(Generic[AckT_co]):
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
         if (self._when_down if when_down is None else when_down) == "wait":
-            prompt: Any = PromptAck()
+            prompt: Any = PromptFuture()
             if self._session.submit_for(prompt, request, guarded=True):
                 ack: AckT_co = await prompt
                 return ack

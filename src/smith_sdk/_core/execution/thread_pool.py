@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .prompt_future import PromptFuture
+
 T = TypeVar("T")
 
 
@@ -51,7 +53,9 @@ async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
     return await future
 
 
-_Work = tuple[asyncio.Future[Any], Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
+Outcome = asyncio.Future[Any] | PromptFuture[Any]
+"""What a call in a thread ends."""
+_Work = tuple[Outcome, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class ThreadPool:
@@ -81,7 +85,7 @@ class ThreadPool:
         self._waking = False
         """Whether a thread was woken that has not looked for work yet."""
         self._closed = False
-        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._done: deque[tuple[Outcome, Any, BaseException | None]] = deque()
         self._notified = False
         """Whether the loop is going to collect results."""
         try:
@@ -101,10 +105,15 @@ class ThreadPool:
     def submit(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """The future of `run`."""
         future: asyncio.Future[T] = self._loop.create_future()
-        with self._lock:
-            self._work.append((future, contextvars.copy_context().run, function, arguments))
-            self._wake()
+        self.submit_for(future, function, *arguments)
         return future
+
+    def submit_for(self, future: Outcome, function: Callable[..., Any], *arguments: Any) -> None:
+        """`submit` with a future of the caller's own."""
+        work = (future, contextvars.copy_context().run, function, arguments)
+        with self._lock:
+            self._work.append(work)
+            self._wake()
 
     def replace(self) -> bool:
         """Start a thread in place of one whose call was given up. False if there are `most`.

@@ -100,6 +100,17 @@ def ack_subject(stream: str, consumer: str, stream_seq: int) -> str:
     return f"{ACK_PREFIX}{stream}.{consumer}.1.{stream_seq}.1.0.0"
 
 
+def place(ack_subject: str) -> tuple[str, int] | None:
+    """`{stream}.{stream_seq}.{timestamp}` and `num_delivered` of `parse(ack_subject)`, in a third
+    of the time: nothing is checked but that it is one. For what `ack_subjects` has let pass.
+    """
+    if not ack_subject.startswith(ACK_PREFIX):
+        return None
+    tokens = ack_subject.split(".")
+    at = 2 if len(tokens) == _SHORT else 4
+    return f"{tokens[at]}.{tokens[at + 3]}.{tokens[at + 5]}", int(tokens[at + 2])
+
+
 def nak(delay: float | None = None) -> bytes:
     """The payload that has a message redelivered: at once, or after `delay` seconds."""
     if delay is None:

@@ -1,40 +1,45 @@
-"""The acknowledgement of one publish that is awaited at once."""
+"""A future of which the end is awaited by one task, at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any
+from typing import Any, Final, Generic, TypeVar
 
-from ...errors import SmithError
-from .publish_request import PubAck
+T = TypeVar("T")
+
+_PENDING: Final[Any] = object()
 
 
-class PromptAck:
-    """Like an asyncio future for one task, which goes on in the turn in which the ack arrives.
+class PromptFuture(Generic[T]):
+    """Like an asyncio future for one task, which goes on in the turn in which it gets its result.
 
-    A future wakes its task in the next turn of the event loop. Where publishes are awaited one by
-    one, that turn is a tenth of the processor time of each.
+    A future of asyncio wakes its task in the next turn of the event loop. Where publishes are
+    awaited one by one, that turn is a tenth of the processor time of each.
     """
 
-    __slots__ = ("_ack", "_asyncio_future_blocking", "_context", "_error", "_loop", "_wake")
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_error", "_loop", "_result", "_wake")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._asyncio_future_blocking = False
-        self._ack: PubAck | None = None
+        self._cancelled = False
+        self._result: T = _PENDING
         self._error: BaseException | None = None
-        self._wake: Callable[[PromptAck], object] | None = None
+        self._wake: Callable[[PromptFuture[T]], object] | None = None
         self._context: Context | None = None
 
-    # ---- what the window calls
+    # ---- what ends it
 
     def done(self) -> bool:
-        return self._ack is not None or self._error is not None
+        return self._result is not _PENDING or self._error is not None
 
-    def set_result(self, ack: PubAck, /) -> None:
-        self._ack = ack
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def set_result(self, result: T, /) -> None:
+        self._result = result
         if self._wake is None:
             return
         if asyncio.current_task() is not None:  # no task can run inside another
@@ -44,15 +49,22 @@ class PromptAck:
             self._run()
         except BaseException as error:
             # A task passes on `SystemExit` and `KeyboardInterrupt`. The loop is to end by that, and
-            # not the parser, which has read more than this ack.
+            # not the caller: it is a parser, which has read more than this ack.
             self._loop.call_soon(_raise, error)
 
-    def set_exception(self, error: SmithError, /) -> None:
+    def set_exception(self, error: BaseException, /) -> None:
         self._end(error)
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.done():
+            return False
+        self._cancelled = True
+        self._end(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
+        return True
 
     # ---- what a task calls
 
-    def __await__(self) -> Generator[PromptAck, None, PubAck]:
+    def __await__(self) -> Generator[PromptFuture[T], None, T]:
         if not self.done():
             self._asyncio_future_blocking = True
             yield self
@@ -61,20 +73,13 @@ class PromptAck:
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
-    def add_done_callback(self, wake: Callable[[PromptAck], object], *, context: Context | None = None) -> None:
+    def add_done_callback(self, wake: Callable[[PromptFuture[T]], object], *, context: Context | None = None) -> None:
         self._wake, self._context = wake, context
 
-    def result(self) -> PubAck:
+    def result(self) -> T:
         if self._error is not None:
             raise self._error
-        assert self._ack is not None
-        return self._ack
-
-    def cancel(self, msg: Any = None) -> bool:
-        if self.done():
-            return False
-        self._end(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
-        return True
+        return self._result
 
     def _end(self, error: BaseException) -> None:
         self._error = error

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from smith_sdk._core.jetstream.prompt_ack import PromptAck
+from smith_sdk._core.execution.prompt_future import PromptFuture
 from smith_sdk._core.jetstream.publish_request import PubAck
 from smith_sdk.errors import PublishError
 
@@ -15,7 +15,7 @@ ACK = PubAck("S", 1)
 WHERE: ContextVar[str] = ContextVar("WHERE")
 
 
-async def waiting(ack: PromptAck, log: list[object]) -> PubAck:
+async def waiting(ack: PromptFuture[PubAck], log: list[object]) -> PubAck:
     WHERE.set("task")
     try:
         return await ack
@@ -23,14 +23,14 @@ async def waiting(ack: PromptAck, log: list[object]) -> PubAck:
         log.append(WHERE.get())
 
 
-async def started(ack: PromptAck, log: list[object]) -> asyncio.Task[PubAck]:
+async def started(ack: PromptFuture[PubAck], log: list[object]) -> asyncio.Task[PubAck]:
     task = asyncio.ensure_future(waiting(ack, log))
     await asyncio.sleep(0)
     return task
 
 
 async def test_a_task_goes_on_in_the_callback_that_has_the_ack() -> None:
-    ack, log = PromptAck(), list[object]()
+    ack, log = PromptFuture[PubAck](), list[object]()
     task = await started(ack, log)
 
     def arrived() -> None:
@@ -43,7 +43,7 @@ async def test_a_task_goes_on_in_the_callback_that_has_the_ack() -> None:
 
 
 async def test_inside_another_task_it_goes_on_afterwards() -> None:
-    ack, log = PromptAck(), list[object]()
+    ack, log = PromptFuture[PubAck](), list[object]()
     task = await started(ack, log)
     ack.set_result(ACK)
     log.append("other task")
@@ -52,14 +52,14 @@ async def test_inside_another_task_it_goes_on_afterwards() -> None:
 
 
 async def test_what_has_ended_before_it_is_awaited_does_not_wait() -> None:
-    ack = PromptAck()
+    ack = PromptFuture[PubAck]()
     ack.set_result(ACK)
     assert ack.done()
     assert await ack == ACK
 
 
 async def test_an_error_is_raised() -> None:
-    ack, log = PromptAck(), list[object]()
+    ack, log = PromptFuture[PubAck](), list[object]()
     task = await started(ack, log)
     ack.set_exception(PublishError("no"))
     with pytest.raises(PublishError, match="no"):
@@ -67,7 +67,7 @@ async def test_an_error_is_raised() -> None:
 
 
 async def test_a_cancelled_task_ends_and_a_late_ack_finds_it_done() -> None:
-    ack, log = PromptAck(), list[object]()
+    ack, log = PromptFuture[PubAck](), list[object]()
     task = await started(ack, log)
     task.cancel("enough")
     with pytest.raises(asyncio.CancelledError):
@@ -79,18 +79,18 @@ async def test_a_cancelled_task_ends_and_a_late_ack_finds_it_done() -> None:
 async def test_a_deadline_around_it_holds() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await PromptAck()
+            await PromptFuture[PubAck]()
 
 
 def test_a_task_that_exits_ends_the_loop_and_not_what_has_read_its_ack() -> None:
     went_on: list[str] = []
 
-    async def exits(ack: PromptAck) -> None:
+    async def exits(ack: PromptFuture[PubAck]) -> None:
         await ack
         raise SystemExit(3)
 
     async def main() -> None:
-        ack = PromptAck()
+        ack = PromptFuture[PubAck]()
         task = asyncio.ensure_future(exits(ack))
         await asyncio.sleep(0)
 
