@@ -229,6 +229,36 @@ async def test_a_hung_thread_costs_no_other_call_until_there_are_too_many(caplog
         calls.close()
 
 
+async def test_each_call_in_a_thread_has_the_whole_time_and_can_be_cancelled() -> None:
+    hang, ended = threading.Event(), dict[str, float]()
+
+    def policy(intent: Any) -> Any:
+        hang.wait(20)
+
+    calls = PolicyCalls(policy, 3, 0.6)
+    calls.open()
+
+    async def decide(name: str) -> None:
+        began = time.monotonic()
+        try:
+            await calls.decide(MESSAGE)
+        finally:
+            ended[name] = time.monotonic() - began
+
+    try:
+        first, cancelled = asyncio.ensure_future(decide("first")), asyncio.ensure_future(decide("cancelled"))
+        await asyncio.sleep(0.1)  # of the first one's time
+        cancelled.cancel()
+        second = asyncio.ensure_future(decide("second"))
+        outcomes = await asyncio.gather(first, cancelled, second, return_exceptions=True)
+        assert [type(one) for one in outcomes] == [HandlerTimeout, asyncio.CancelledError, HandlerTimeout]
+        assert min(ended["first"], ended["second"]) >= 0.59
+        assert ended["cancelled"] < 0.59
+    finally:
+        hang.set()
+        calls.close()
+
+
 async def test_a_thread_that_was_replaced_ends_with_its_call() -> None:
     hang, pool = threading.Event(), ThreadPool("replacing", 2, most=3)
 

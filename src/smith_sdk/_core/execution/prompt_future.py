@@ -42,7 +42,7 @@ class PromptFuture(Generic[T]):
         self._result = result
         if self._wake is None:
             return
-        if asyncio.current_task() is not None:  # no task can run inside another
+        if asyncio.current_task(self._loop) is not None:  # no task can run inside another
             self._loop.call_soon(self._run)
             return
         try:
