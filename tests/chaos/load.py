@@ -22,6 +22,7 @@ from support import eventually
 
 from smith_sdk import SmithBus
 from smith_sdk.contract import ConsumerSpec
+from smith_sdk.errors import NotEnoughRoom
 
 from .ledger import Count, Ledger
 from .topology import CHAOS, FACES, raw_reader, results_reader
@@ -122,7 +123,7 @@ class Load:
 
     def __enter__(self) -> Self:
         with self._control() as bus:
-            bus.streams.apply(profile=self._profile)
+            eventually(lambda: self._applied(bus), RECOVERY, interval=0.2)
         try:
             for face in FACES:
                 self.consumers[face] = self._start("consumer", face)
@@ -139,6 +140,12 @@ class Load:
 
     def _control(self) -> SmithBus:
         return SmithBus(self._direct, contract=CHAOS, connect_timeout=10.0)
+
+    def _applied(self, bus: SmithBus) -> bool:
+        with contextlib.suppress(NotEnoughRoom):  # a node that is slow to start counts as offline
+            bus.streams.apply(profile=self._profile)
+            return True
+        return False
 
     def _start(self, role: str, face: str) -> Process:
         name = f"{face}{self._incarnation}"

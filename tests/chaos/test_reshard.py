@@ -111,11 +111,10 @@ async def test_one_server(face: Face, tell: Callable[[str], None]) -> None:
     await run(face, face.url, 0, tell)
 
 
-@pytest.mark.parametrize("name", ["async", "blocking"])
-async def test_a_cluster(name: str, tmp_path: Path, tell: Callable[[str], None]) -> None:
+async def test_a_cluster(tmp_path: Path, tell: Callable[[str], None]) -> None:
     with Cluster(tmp_path, config=LOGIN) as cluster:
         url = signed_in(cluster.urls[0])
         small = replace(CONTRACT, profiles=(Profile(name="cluster", replicas=3, fit=1 << 30),))
         async with AsyncSmithBus(url, contract=small, manage="apply", profile="cluster"):
             pass
-        await run(Face(name, Account(lambda: url)), url, 1, tell)
+        await run(Face("async", Account(lambda: url)), url, 1, tell)
