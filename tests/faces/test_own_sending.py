@@ -1,4 +1,4 @@
-"""A publish that the calling thread sends itself, while the event loop sleeps until its ack."""
+"""A publish that the calling thread sends itself, and whose ack it mostly reads itself."""
 
 from __future__ import annotations
 
@@ -58,8 +58,15 @@ def sent_alone(bus: SmithBus, event: HealthEvent, timeout: float | None = None) 
         yield pool
 
 
-def test_it_needs_no_event_loop_until_the_ack(url: str) -> None:
+def test_alone_it_needs_no_event_loop(url: str) -> None:
+    with SmithBus(url) as bus, sent_alone(bus, health()) as pool, busy_loop(bus):
+        assert pool.submit(publish, bus, health()).result(20).seq == 2
+        assert not bus._aio._session.window
+
+
+def test_beside_others_the_event_loop_receives_the_acks(url: str) -> None:
     with SmithBus(url) as bus, SmithBus(url) as other, sent_alone(bus, health()) as pool:
+        bus._aio._session.connection.link._replies._busy = 1  # as after a message that was not a reply
         with busy_loop(bus):
             sending = pool.submit(publish, bus, health())
             eventually(lambda: stored(other) == 2)
@@ -67,6 +74,31 @@ def test_it_needs_no_event_loop_until_the_ack(url: str) -> None:
             assert bus._aio._session.window
         assert sending.result(20).seq == 2
         assert not bus._aio._session.window
+
+
+def test_what_else_arrives_meanwhile_is_received_in_order(url: str) -> None:
+    got: list[str] = []
+
+    def collect() -> None:
+        with bus.subscribe(subjects.events.health.filter()) as messages:
+            ready.set()
+            for message in messages:
+                got.append(message.payload.service)
+                if len(got) == 200:
+                    return
+
+    ready = threading.Event()
+    with SmithBus(url) as bus, SmithBus(url) as other, sent_alone(bus, health()) as pool:
+        collecting = pool.submit(collect)
+        assert ready.wait(20)
+        names = [f"s{number}" for number in range(100)]
+        with ThreadPoolExecutor(1) as second:
+            others = second.submit(lambda: [publish(other, health(name)) for name in names])
+            seqs = [publish(bus, health("own")).seq for _ in range(100)]
+            others.result(20)
+        collecting.result(20)
+        assert seqs == sorted(set(seqs))
+        assert [name for name in got if name != "own"] == names
 
 
 def test_it_does_not_overtake_what_was_queued_before(url: str) -> None:
@@ -183,3 +215,36 @@ def test_ctrl_c_ends_one_that_the_server_does_not_answer(deaf: EmbeddedServer, r
     child.interrupt()
     child.expect("interrupted", 8.0)
     assert child.ends_well()[-1] == "set()"
+
+
+def test_a_signal_while_it_reads_its_ack_leaves_a_bus_that_works(deaf: EmbeddedServer, run: Run) -> None:
+    body = """
+        server = int(rest[0])
+        def answer():
+            os.kill(server, signal.SIGCONT)
+        def interrupt(number):
+            def when_it_reads():
+                frame = lambda: sys._current_frames()[threading.main_thread().ident]
+                within(20, lambda: frame().f_code.co_name == "_reply")
+                os.kill(os.getpid(), number)
+            threading.Thread(target=when_it_reads, daemon=True).start()
+        def publish_in_handler(number, frame):
+            answer()
+            say("in the handler", bus.publish(subject, event, timeout=10).stream)
+        signal.signal(signal.SIGALRM, publish_in_handler)
+        with SmithBus(url) as bus:
+            bus.publish(subject, event)
+            halt(server)
+            interrupt(signal.SIGALRM)
+            say("published to", bus.publish(subject, event, timeout=10).stream)
+            halt(server)
+            interrupt(signal.SIGINT)
+            try:
+                bus.publish(subject, event, timeout=10)
+            except KeyboardInterrupt:
+                say("interrupted")
+            answer()
+            say("published to", bus.publish(subject, event, timeout=10).stream)
+    """
+    said = ["in the handler SYSTEM_EVENTS", "published to SYSTEM_EVENTS", "interrupted", "published to SYSTEM_EVENTS"]
+    assert run(body, deaf.url, deaf.pid).ends_well() == said

@@ -53,7 +53,7 @@ OF_THE_TRANSPORT: Final = {"_buffer", "_io_reader"}
 OURS: Final = {
     *vars(link.Link),
     *("_pings", "_greeting", "_last_sid", "_on_refused", "_account", "_loop", "_parser"),
-    *("_is_stalled", "_is_flush_due", "_waiting_for_room", "_shared"),
+    *("_is_stalled", "_is_flush_due", "_waiting_for_room", "_shared", "_replies"),
     *("_tls", "_on_lame_duck"),
 } - {"_server_info"}
 

@@ -432,17 +432,30 @@ class Connection:
         return True
 
     def share_socket(self) -> None:
-        """Have `send_here` send on this link, if that is possible."""
+        """Have `ask_here` send on this link, if that is possible."""
         if (link := self._reconnector.link) is not None:
             link.share_socket()
 
-    def send_here(self, subject: str, data: bytes, reply: str, block: bytes, before: Callable[[], None]) -> bool:
+    def ask_here(
+        self,
+        subject: str,
+        data: bytes,
+        reply: str,
+        block: bytes,
+        before: Callable[[], None],
+        subscription: Subscription | None,
+    ) -> bytes | None:
         """`send_now` in a thread that is not the loop's; `before` is called if it is sent.
 
-        False, and nothing is done, where only the loop can send it.
+        None, and nothing is done, where only the loop can send it. Returns the reply to
+        `subscription`, if it could be received in this thread: otherwise it is empty, and the loop
+        receives it. That is so if `subscription` is None.
         """
         link = self._reconnector.link
-        return link is not None and not self._reconnector.is_leaving and link.send_here(subject, data, reply, block, before)
+        if link is None or self._reconnector.is_leaving:
+            return None
+        sid = None if subscription is None else subscription.sid_on(link)
+        return link.ask_here(subject, data, reply, block, before, sid)
 
     async def _hold(self, subject: str, data: bytes, reply: str, block: bytes = b"") -> None:
         self._require_open()

@@ -24,6 +24,7 @@ from .greeting import ServerInfo, checked_info, server_info
 from .link_failures import LinkClosed, MessageTooLarge
 from .parser import Parser, RawMessage
 from .reasons import PERMISSIONS, explained, refused, said_in
+from .reply_reader import ReplyReader
 from .server_pool import Server
 from .shared_socket import SharedSocket
 from .socket_protocol import SocketProtocol
@@ -96,6 +97,8 @@ class Link(Client):
         self._loop = asyncio.get_running_loop()
         self._shared: SharedSocket | None = None
         """Its socket, once other threads send on it, too."""
+        self._replies: ReplyReader | None = None
+        """What reads then, where threads can."""
         self._is_stalled = False
         """Whether the socket has more to send than it should be given."""
         self._is_flush_due = False
@@ -115,6 +118,8 @@ class Link(Client):
         """Report that the link is over. Safe to repeat."""
         if self._shared is not None:
             self._shared.close()
+        if self._replies is not None:
+            self._replies.close()
         if not self.over.done():
             said = self.read_reason()
             self.over.set_result(f"the server said: {explained(said)}" if said else why)
@@ -188,21 +193,32 @@ class Link(Client):
         self._added(len(line) + size + 2, at_once)
 
     def share_socket(self) -> None:
-        """Have `send_here` send, if the socket allows that."""
+        """Have `ask_here` send, if the socket allows that."""
         if self._shared is None and not self.over.done() and not self.server.is_websocket and self._socket is not None:
-            self._shared = SharedSocket.of(self._socket, self._loop, lambda: bool(self._pending))
+            socket = cast("asyncio.Transport", self._socket)
+            self._shared = SharedSocket.of(socket, self._loop, lambda: bool(self._pending))
+            if self._shared is not None:
+                parser = self._parser
+                self._replies = ReplyReader.of(socket, self._loop, self.receive, self.lost, lambda: parser.is_between)
 
-    def send_here(self, subject: str, data: bytes, reply: str, block: bytes, before: Callable[[], None]) -> bool:
+    def ask_here(
+        self, subject: str, data: bytes, reply: str, block: bytes, before: Callable[[], None], sid: int | None
+    ) -> bytes | None:
         """`send_now` in a thread that is not the loop's, of a message with headers; `before` is
         called if it is sent.
 
-        False, and nothing is done, where only the loop can send it.
+        None, and nothing is done, where only the loop can send it. Returns the reply, a message for
+        subscription `sid`, if it could be received in this thread: otherwise it is empty, and the
+        loop receives it. `sid` None: it does so in any case.
         """
         shared, size = self._shared, len(data) + len(block)
         if shared is None or self._status != _CONNECTED or size > self._max_payload:
-            return False
+            return None
         line = f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode()
-        return shared.send(b"%b%b%b\r\n" % (line, block, data), before)
+        message = b"%b%b%b\r\n" % (line, block, data)
+        if sid is None or self._replies is None:
+            return b"" if shared.send(message, before) else None
+        return self._replies.ask(lambda: shared.send(message, before), f"MSG {reply} {sid} ".encode())
 
     async def _wait_for_room(self) -> None:
         # nats-py waits for room as well, but cannot be cancelled meanwhile.

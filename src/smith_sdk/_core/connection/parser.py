@@ -84,6 +84,11 @@ class Parser:
         self._missing = 0
         """At least how many more bytes it needs."""
 
+    @property
+    def is_between(self) -> bool:
+        """Whether every operation so far has arrived whole."""
+        return not self._pieces
+
     def parse(self, data: bytes) -> None:
         """Call the receiver for every whole operation. Raises `ValueError` for invalid bytes."""
         if self._pieces:

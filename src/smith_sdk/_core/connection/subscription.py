@@ -75,6 +75,10 @@ class Subscription:
             self._link, self.refusal = link, None
             self._sid = await link.subscribe_to(self.subject, self._callback, self.queue)
 
+    def sid_on(self, link: Link) -> int | None:
+        """Its number on `link`; None if it is not subscribed there."""
+        return self._sid if self._link is link else None
+
     def _refuse(self) -> None:
         prefix = self._owner.inbox_prefix
         inbox = (

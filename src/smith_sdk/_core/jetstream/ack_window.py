@@ -9,9 +9,10 @@ for longer than the stream is sure to remember that id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from itertools import count
@@ -212,9 +213,11 @@ class AckWindow(Listener):
     def send_here(self, future: AckFuture, request: PublishRequest, tally: Tally | None) -> bool:
         """`submit_for` in a thread that is not the loop's, which goes on sleeping until the ack.
 
-        False, and nothing is sent, where anything is in the way: then `submit_for` is to do it. The
-        window belongs to the loop: it takes the message over when the ack is there. A caller that
-        has waited for a moment has to have the loop call `take_over`, for all that may follow.
+        False, and nothing is sent, where anything is in the way: then `submit_for` is to do it. If
+        nothing else is in flight, the thread waits a moment for the ack and ends `future` itself.
+        Otherwise the loop, to which the window belongs, takes the message over when the ack is
+        there. A caller that has waited for a moment has to have the loop call `take_over`, for all
+        that may follow.
         """
         timeout = self._publish_timeout if request.timeout is None else request.timeout
         if self._closed is not None or not self._connected or self._inbox_refusal is not None or timeout < _NO_TIMER:
@@ -231,7 +234,40 @@ class AckWindow(Listener):
         token = -next(self._sent_here)
         sent = (token, Pending(request, block, size, now + timeout, future, tally), now)
         reply = f"{self._prefix}{token}"
-        return self._connection.send_here(request.subject, request.data, reply, block, partial(self._arrivals.append, sent))
+        alone = not self
+        answer = self._connection.ask_here(
+            request.subject,
+            request.data,
+            reply,
+            block,
+            partial(self._arrivals.append, sent),
+            self._subscription if alone else None,
+        )
+        if answer and not self._acked_here(sent, answer):
+            self._soon(self._on_ack, RawMessage(reply, "", answer))
+        return answer is not None
+
+    def _acked_here(self, sent: tuple[int, Pending, float], answer: bytes) -> bool:
+        """Whether `answer`, which the thread that sent a message has received, has ended it."""
+        entry = sent[1]
+        try:
+            ack = _decode_ack(answer)
+            if ack.seq <= 0 or ack.stream != entry.request.stream:
+                return False
+            self._arrivals.remove(sent)
+        except (*_NOT_DECODED, ValueError):  # not an acknowledgement; or the loop has taken it over
+            return False
+        if entry.tally is not None:
+            entry.tally.acked += 1  # a step that the interpreter does not leave for another thread
+        if self._timer is None:
+            self._soon(self._start_timer)
+        entry.future.set_result(ack)
+        return True
+
+    def _soon(self, function: Callable[..., object], *args: object) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and has ended every call
+            self._loop.call_soon_threadsafe(function, *args)
 
     def take_over(self) -> None:
         """Put into the window what other threads have sent. In the loop."""
@@ -273,6 +309,10 @@ class AckWindow(Listener):
         in_flight.bytes += entry.size
         if entry.deadline < self._due:
             self._due = entry.deadline
+        if self._timer is None:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
