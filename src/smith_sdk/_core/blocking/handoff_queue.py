@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from ...errors import BusClosed, SmithError
 from ..execution.context_call import await_in_context
 from ..log_records import sdk_logger
+from .light_future import LightFuture
 from .prepared import Prepared
 
 log: Final = sdk_logger("portal")
@@ -39,6 +40,8 @@ class HandoffQueue:
         self._loop = loop
         self._limit = limit
         self._lock = threading.RLock()  # reentrant: a signal handler may interrupt `put` and call it
+        self._states = threading.RLock()
+        """Of the futures. Not of the module: a forked child may find that one held."""
         self._room = threading.Condition(self._lock)
         self._queue: deque[_Entry] = deque()
         self._batch: deque[_Entry] = deque()
@@ -63,12 +66,14 @@ class HandoffQueue:
             _discard(work)
             raise
 
-    def put_for(self, outcome: concurrent.futures.Future[T], work: Prepared[T], context: _Context = None) -> None:
-        """Queue `work`, which ends `outcome`.
+    def put_for(self, work: Prepared[T], context: _Context = None) -> concurrent.futures.Future[T]:
+        """Queue `work`; return the future of its outcome.
 
         Blocks while the queue is full. Raises `BusClosed`. It runs in `context`; None: in any.
         """
+        outcome: concurrent.futures.Future[T] = LightFuture(self._states)
         self._put((work, outcome, context))
+        return outcome
 
     def _put(self, entry: _Entry) -> None:
         with self._lock:

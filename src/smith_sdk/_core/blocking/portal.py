@@ -132,7 +132,7 @@ class Portal:
                 f"this bus was connected in process {thread.pid} and cannot be used in the forked child {os.getpid()}: "
                 f"connect another bus in the child"
             )
-        if thread is not None and threading.current_thread() is thread.thread:
+        if thread is not None and threading.get_ident() == thread.thread.ident:
             raise BlockingCallError("the blocking face was called on the thread of its own event loop, which would deadlock")
         if asyncio._get_running_loop() is not None and not _is_cell():
             raise BlockingCallError(
@@ -194,7 +194,4 @@ class Portal:
         """
         thread = self._ready()
         prepared = prepare(*args, **kwargs)
-        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        context = contextvars.copy_context() if self.keeps_context else None
-        thread.submits.put_for(outcome, prepared, context)
-        return outcome
+        return thread.submits.put_for(prepared, contextvars.copy_context() if self.keeps_context else None)
