@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from buses import Account, Face, read_intent
 from cli import Smith
+from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, PubAck, Shard, ShardKey, Worker, aio, consumers, sharding, subjects
 from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk.contract import Envelope, Layout
-from smith_sdk.errors import InvalidShardKey, PublishManyError, SubjectMismatch
+from smith_sdk.errors import InvalidShardKey, NoInterest, PublishManyError, SubjectMismatch
 from smith_sdk.protocol import FsReadV1Intent, Intent
+from smith_sdk.topology import CONTRACT
 
 DATA = Path(__file__).parents[1] / "data"
 VETTED, SHARDED = subjects.intents.vetted, subjects.intents.vetted_sharded
@@ -71,6 +73,32 @@ async def test_every_way_refuses_what_belongs_elsewhere(
             await bus.publish_many(envelopes)
         assert [type(one) for one in many.value.outcomes] == [kind, PubAck, PubAck]
         assert (await bus.publish(SHARDED.of(right), right)).duplicate
+
+
+@pytest.mark.parametrize("mode", ["fast", "atomic"])
+async def test_a_bulk_goes_to_the_shards_of_the_keys_in_the_layout_in_use(
+    account: Account, monkeypatch: pytest.MonkeyPatch, mode: Literal["fast", "atomic"]
+) -> None:
+    vetted = [replace(one, allow_batched=True, allow_atomic=True) for one in CONTRACT.streams if one.name == "ATOMS_VETTED"]
+    others = [one for one in CONTRACT.streams if one.name != "ATOMS_VETTED"]
+    async with account.applied(contract=replace(CONTRACT, streams=(*vetted, *others))) as bus:
+        intents = [keyed(f"ep-{index}") for index in range(4)]
+        result = await bus.publish_many([SHARDED.of(one).envelope(one) for one in intents], mode=mode)
+        assert (result.mode, result.stream, result.stored) == (mode, "ATOMS_VETTED", 4)
+        expected = [f"smith.intents.vetted.fs.read.v1.default.shard.{number_of(f'ep-{index}'):02x}" for index in range(4)]
+        assert [(await bus._session.api.message("ATOMS_VETTED", seq)).subject for seq in range(1, 5)] == expected
+        intent, other = keyed(), keyed()
+        with pytest.raises(SubjectMismatch, match=PLAIN):
+            await bus.publish_many([VETTED.of(intent).envelope(intent)], mode=mode)
+        layout = Layout(4, 2)
+        await capture(bus, *sharding.episode.patterns(layout))
+        monkeypatch.setattr(bus._session.layouts, "publishing", lambda _: layout)
+        with pytest.raises(NoInterest):
+            await bus.publish_many([SHARDED.of(other).envelope(other)], mode=mode)
+        await declare(bus, "all", *sharding.episode.patterns(layout))
+        result = await bus.publish_many([SHARDED.of(other).envelope(other)], mode=mode)
+        found = await bus._session.api.message("ATOMS_VETTED", result.last_seq)
+        assert found.subject.startswith("smith.intents.vetted.fs.read.v1.default.shard2.")
 
 
 async def test_a_message_is_delivered_to_its_shard_only(account: Account) -> None:
