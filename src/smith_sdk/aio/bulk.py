@@ -246,12 +246,12 @@ class Bulk:
     # ---- messages
 
     async def _put(self, request: PublishRequest) -> None:
-        if self._put_now(request):
-            self._unyielded += 1
-            if self._unyielded >= _YIELD_EVERY:
-                self._unyielded = 0
-                await asyncio.sleep(0)
-            return
+        if not self._put_now(request):
+            await self._put_in_turn(request)
+        elif self._should_yield:
+            await asyncio.sleep(0)
+
+    async def _put_in_turn(self, request: PublishRequest) -> None:
         self._require_open()
         if request.stream != self._stream:
             raise SubjectMismatch(
@@ -272,12 +272,15 @@ class Bulk:
     def _put_now(self, request: PublishRequest) -> bool:
         """`_put` by fast ingest, where nothing has to be waited for, or checked."""
         fast = self._running
-        return (
-            fast is not None
-            and request.stream == self._stream
-            and not (self._may_drop and self._session.may_be_dropped(request))
-            and fast.add_now(request)
-        )
+        if fast is None or request.stream != self._stream or (self._may_drop and self._session.may_be_dropped(request)):
+            return False
+        return fast.add_now(request)
+
+    @property
+    def _should_yield(self) -> bool:
+        """Whether the event loop has to run before the next message that is put."""
+        self._unyielded = unyielded = (self._unyielded + 1) % _YIELD_EVERY
+        return not unyielded
 
     async def _put_fast(self, fast: FastIngest, request: PublishRequest) -> None:
         try:
@@ -517,7 +520,11 @@ async def publish_all(
                     bulk._reason = reason or bulk._reason
                     for error in early:
                         bulk._skip(error)
-                await bulk._put(request)
+                # `_put`, without its coroutine
+                if not bulk._put_now(request):
+                    await bulk._put_in_turn(request)
+                elif bulk._should_yield:
+                    await asyncio.sleep(0)
             except BulkError:
                 raise
             except SmithError as error:

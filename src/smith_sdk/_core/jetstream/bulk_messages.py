@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -11,12 +10,10 @@ import msgspec
 from ..connection.connection import Connection
 from ..connection.headers import block_of
 from ..connection.headers import write as write_headers
-from ..events import Events, Published, begin, end
+from ..events import Events, begin
 from .ack_window import AckWindow
-from .publish_events import with_headers
+from .publish_events import Report, reporter, with_headers
 from .publish_request import PublishRequest
-
-Report = Callable[[BaseException | None], None]
 
 
 class BulkMessage(msgspec.Struct, gc=False):
@@ -62,18 +59,4 @@ def _observed(session: Publisher, request: PublishRequest) -> tuple[PublishReque
         operation = begin(events.tracer.on_send, request)
         request = with_headers(session.window, request, operation.headers)
 
-    def report(error: BaseException | None) -> None:
-        if operation is not None:
-            end(operation, error)
-        events.published(
-            Published(
-                subject=request.subject,
-                stream=request.stream,
-                msg_id=request.msg_id,
-                size=len(request.data),
-                seconds=time.monotonic() - began,
-                error=error,
-            )
-        )
-
-    return request, report
+    return request, reporter(events, request, operation, began)

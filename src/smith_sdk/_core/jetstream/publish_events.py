@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from ...errors import SmithError
-from ..events import Events, Published, Tracer, begin, end
+from ..events import Events, Operation, Published, Tracer, begin, end
 from .ack_window import AckWindow
 from .publish_request import PubAck, PublishRequest
 
@@ -22,17 +22,14 @@ _BLOCK: Final = 64
 """Bytes of a header block beside the headers, at most."""
 
 
-async def observed(events: Events, request: PublishRequest, window: AckWindow, submit: Submit) -> asyncio.Future[PubAck]:
-    """`submit(request)`; return a future that ends as its future does, observers first.
+class Report(Protocol):
+    """Reports how a publish has ended: with `error`, or without one."""
 
-    Each publish is reported once: also one that was refused before it was sent, and, with a
-    `CancelledError`, one whose caller has stopped waiting. A tracer may add headers.
-    """
-    began = time.monotonic()
-    operation = None
-    if events.tracer is not None:
-        operation = begin(events.tracer.on_send, request)
-        request = with_headers(window, request, operation.headers)
+    def __call__(self, error: BaseException | None = None, *, duplicate: bool = False) -> None: ...
+
+
+def reporter(events: Events, request: PublishRequest, operation: Operation | None, began: float) -> Report:
+    """What ends `operation`, and reports `request` to the observers."""
 
     def report(error: BaseException | None = None, *, duplicate: bool = False) -> None:
         if operation is not None:
@@ -49,6 +46,22 @@ async def observed(events: Events, request: PublishRequest, window: AckWindow, s
             )
         )
 
+    return report
+
+
+async def observed(events: Events, request: PublishRequest, window: AckWindow, submit: Submit) -> asyncio.Future[PubAck]:
+    """`submit(request)`; return a future that ends as its future does, observers first.
+
+    Each publish is reported once: also one that was refused before it was sent, and, with a
+    `CancelledError`, one whose caller has stopped waiting. A tracer may add headers.
+    """
+    began = time.monotonic()
+    operation = None
+    if events.tracer is not None:
+        operation = begin(events.tracer.on_send, request)
+        request = with_headers(window, request, operation.headers)
+
+    report = reporter(events, request, operation, began)
     try:
         ack = await submit(request)
     except (Exception, asyncio.CancelledError) as error:
