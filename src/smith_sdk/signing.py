@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ from .errors import OptionsError, SignatureError, SigningNotInstalled
 from .protocol._intent import OneIntentT
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 __all__ = ["canonical_json", "generate_key", "load_key", "public_key", "sign", "verify"]
 
@@ -277,12 +278,19 @@ def _matches(document: Document, public: bytes, signature: bytes) -> bool:
 
 
 def _fits(public: bytes, signature: bytes, message: bytes) -> bool:
+    key, mismatch = _verifier()
+    try:
+        key.from_public_bytes(public).verify(signature, message)
+    except mismatch:
+        return False
+    return True
+
+
+@functools.cache
+def _verifier() -> tuple[type[Ed25519PublicKey], type[Exception]]:
+    """What verifies. Its imports, run for each signature, would take a twentieth of its time."""
     with _installed():
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True
+    return Ed25519PublicKey, InvalidSignature

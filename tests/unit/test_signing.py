@@ -680,6 +680,7 @@ def test_whatever_comes_is_verified_or_an_error_of_ours(data: bytes) -> None:
 
 def test_without_cryptography_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
+    signing._verifier.cache_clear()
     calls: list[Callable[[], Any]] = [lambda: sign(READ, SEED), lambda: verify(RECEIVED)]
     for call in calls:
         with pytest.raises(SigningNotInstalled, match=r"pip install 'smith-sdk\[signing\]'"):
