@@ -96,6 +96,40 @@ async def test_a_thread_that_hangs_loses_its_turn_and_nothing_of_what_it_has_rec
         assert await ends.ask(REPLY) == b"body"
 
 
+async def test_what_a_thread_has_received_after_it_has_lost_its_turn_ends_the_link() -> None:
+    async with connected() as ends:
+        turn, received = ends.reader._turn, _Received()
+        assert ends.reader._claim(turn, received)
+        await eventually_async(lambda: ends.reader._turn is not turn)
+        received.append(b"PING\r\n")  # as if its process had been stopped in the middle of the call
+        ends.reader._take_over(turn)
+        assert ends.received == b""
+        assert [str(one) for one in ends.lost] == [
+            "bytes of the server were received too late, by a thread that was stopped",
+        ]
+
+
+async def test_what_the_loop_has_taken_from_a_thread_that_hangs_is_received_once() -> None:
+    async with connected() as ends:
+        turn, received = ends.reader._turn, _Received()
+        assert ends.reader._claim(turn, received)
+        received.append(b"PING\r\n")
+        await eventually_async(lambda: ends.reader._turn is not turn)
+        ends.reader._take_over(turn)
+        assert (ends.received, ends.lost) == (b"PING\r\n", [])
+
+
+async def test_a_socket_that_a_thread_reads_is_closed_by_the_thread() -> None:
+    async with connected() as ends:
+        turn = ends.reader._turn
+        asking = asyncio.ensure_future(ends.ask())
+        await eventually_async(turn.receiving.locked)
+        ends.reader.close()
+        assert turn.socket.fileno() >= 0
+        assert await asking == b""
+        assert turn.socket.fileno() < 0
+
+
 async def test_a_thread_waits_no_longer_than_a_moment() -> None:
     async with connected() as ends:
         assert await ends.ask() == b""

@@ -7,6 +7,7 @@ import contextlib
 import select
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -30,6 +31,8 @@ class _Turn:
     def __init__(self, source: socket.socket) -> None:
         self.socket = source.dup()
         self.socket.settimeout(_LONGEST)
+        self.receiving = threading.Lock()
+        """Held while a thread is inside the call of the socket."""
         self.reader: dict[None, _Received] = {}
         """What the reader has received and not passed on; empty while none reads. A dict, because
         `setdefault` claims it in one step."""
@@ -127,7 +130,8 @@ class ReplyReader:
     def _reply(self, turn: _Turn, received: _Received, head: bytes) -> bytes:
         try:
             # In one call, so that nothing is lost if a signal handler raises after it.
-            received.extend(map(turn.socket.recv, (_REPLY_SIZE,)))
+            with turn.receiving:
+                received.extend(map(turn.socket.recv, (_REPLY_SIZE,)))
             data = received[0]
         except (OSError, IndexError):  # nothing has come, or the loop has taken the turn back
             self._release(turn)
@@ -143,8 +147,11 @@ class ReplyReader:
         return b""
 
     def _release(self, turn: _Turn) -> None:
-        self._watch(select.EPOLLIN)
+        if self._turn is turn:
+            self._watch(select.EPOLLIN)
         turn.reader.clear()
+        if self._gate.closed:
+            turn.socket.close()
 
     def _watch(self, events: int) -> None:
         """Have the loop woken for these events of the socket."""
@@ -182,10 +189,18 @@ class ReplyReader:
 
     def _take_over(self, turn: _Turn) -> None:
         """Receive what a thread has received, and go on."""
+        received = turn.reader.get(None, [])
         if self._turn is turn:
-            for data in turn.reader.get(None, ()):
-                self._take(data)
+            self._take_all(received)
             self._release(turn)
+        elif received:
+            # The process was stopped while the thread read, and the loop was first to go on: it has
+            # received later bytes.
+            self._lost(OSError("bytes of the server were received too late, by a thread that was stopped"))
+
+    def _take_all(self, received: _Received) -> None:
+        while received:
+            self._take(received.pop(0))
 
     def _begin_to_look(self) -> None:
         if not self._is_looking and not self._gate.closed:
@@ -199,10 +214,9 @@ class ReplyReader:
         reader = turn.reader.get(None)
         before, self._seen = self._seen, (reader, self._claims)
         if reader is not None and reader is before[0] and not self._gate.closed:
-            turn.socket.close()  # its thread can no longer read from it
+            turn.socket.close()  # its thread, which was not reading all the time, can no longer do so
             self._turn = _Turn(self._socket)
-            for data in reader:
-                self._take(data)
+            self._take_all(reader)
             self._watch(select.EPOLLIN)
         if self._seen != before:
             self._begin_to_look()
@@ -214,4 +228,7 @@ class ReplyReader:
                 self._loop.remove_reader(self._gate.fileno())
             self._gate.close()
             self._socket.close()
-            self._turn.socket.close()
+            # Not under a thread that receives: its number could be that of another file at once.
+            if self._turn.receiving.acquire(blocking=False):
+                self._turn.socket.close()
+                self._turn.receiving.release()
