@@ -109,6 +109,8 @@ async def test_a_look_that_fails_is_no_stall(caplog: pytest.LogCaptureFixture) -
     server.error = DeadlineExceeded("no reply", timeout=5)
     state = ConsumerState("S", "c", server.look)
     await looked(state, *range(100))
+    state.restrict_pulls()
+    assert state.limits.pulls == 1
     await state.look_up_limits()
     assert state.limits.is_looked_up
     assert state.limits.pulls > 1

@@ -6,7 +6,7 @@ server from delivering anything.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from heapq import heappop, heappush
 from math import inf
 from typing import Any, Final
@@ -93,14 +93,13 @@ class ConsumerState:
         if refusal is not None:
             raise refusal
 
-    def look_up_limits(self) -> Coroutine[Any, Any, None]:
-        """Learn the limits from the consumer's config; until that is done, one pull at a time."""
-        limits = self.limits
-        limits.is_looked_up = True
-        limits.pulls = 1  # what exceeds the consumer's max_waiting would be dropped without a word
-        return self._look_up_limits()
+    def restrict_pulls(self) -> None:
+        """One pull at a time, until `look_up_limits` is done."""
+        self.limits.is_looked_up = True
+        self.limits.pulls = 1  # what exceeds the consumer's max_waiting would be dropped without a word
 
-    async def _look_up_limits(self) -> None:
+    async def look_up_limits(self) -> None:
+        """Learn the limits from the consumer's config."""
         limits = self.limits
         try:
             limits.learn_from((await self._look())["config"])

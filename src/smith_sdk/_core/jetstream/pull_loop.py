@@ -279,7 +279,8 @@ class PullLoop(Listener):
         if room <= 0 or not self._may_ask:
             return
         if self._state is not None and not self._limits.is_looked_up and self._requests.are_split(room):
-            self._spawn(self._look_up(self._state.look_up_limits()))
+            self._state.restrict_pulls()
+            self._spawn(self._look_up(self._state))
         pulls = self._requests.next(room, self._requested, self._held_bytes)
         if pulls is None:
             return
@@ -290,8 +291,8 @@ class PullLoop(Listener):
         self._requested += pulls.messages
         await self._send(pulls)
 
-    async def _look_up(self, looking: Awaitable[None]) -> None:
-        await looking
+    async def _look_up(self, state: ConsumerState) -> None:
+        await state.look_up_limits()
         self._refill()
 
     async def _send(self, pulls: Pulls) -> None:

@@ -64,13 +64,13 @@ class Presence:
     def _diagnose(self, cause: Callable[[], Awaitable[SmithError | None]]) -> None:
         if not self._is_diagnosing:
             self._is_diagnosing = True
-            self._loop._spawn(self._fail_for(cause()))
+            self._loop._spawn(self._fail_for(cause))
 
-    async def _fail_for(self, cause: Awaitable[SmithError | None]) -> None:
+    async def _fail_for(self, cause: Callable[[], Awaitable[SmithError | None]]) -> None:
         """Fail for `cause`, if there is one; first wait for a consumer that was there before."""
         loop = self._loop
         try:
-            error = await cause
+            error = await cause()
             if self.was_seen and loop._options.grace and isinstance(error, ABSENT):
                 self.is_absent = True
                 self.set_absent(True)
