@@ -4,6 +4,7 @@ payloads."""
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import re
 import time
@@ -148,6 +149,23 @@ def test_new_ids() -> None:
     assert seven.variant == four.variant == uuid.RFC_4122
     assert before <= seven.int >> 80 <= after
     assert texts == (str(seven), str(four))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    contract.new_uuid7()  # random digits for more ids are kept from here on
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, contract.new_uuid7().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 36).decode()
+    os.close(read)
+    os.close(write)
+    assert len(theirs) == 36
+    assert contract.new_uuid7()[15:] != theirs[15:]
+    assert len({contract.new_uuid7() for _ in range(1000)}) == 1000
 
 
 def test_times() -> None:

@@ -130,7 +130,26 @@ def new_uuid7() -> str:
 
     Ids of a later millisecond sort after earlier ones.
     """
-    return _uuid(7, f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}")
+    try:
+        digits = _random.pop()
+    except IndexError:
+        _random.extend(_random_digits())
+        digits = _random.pop()
+    return _uuid(7, f"{time.time_ns() // 1_000_000:012x}{digits}")
+
+
+_random: Final[list[str]] = []
+"""Random digits for the next ids: a call of the system for each would be a third of its time."""
+_IDS_AT_ONCE: Final = 256
+
+
+def _random_digits() -> list[str]:
+    digits = os.urandom(10 * _IDS_AT_ONCE).hex()
+    return [digits[at : at + 20] for at in range(0, len(digits), 20)]
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_random.clear)  # or parent and child would make the same ids
 
 
 def new_uuid4() -> str:
