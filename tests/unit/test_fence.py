@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk.aio.message import Message
-from smith_sdk.aio.process_runner import _handle, _Raw
+from smith_sdk.aio.process_runner import _handle
 from smith_sdk.errors import NoFence
 from smith_sdk.topology import CONTRACT
 
 
 def test_only_messages_of_a_sharded_worker_have_a_fence() -> None:
-    message: Any = Message(_Raw("smith.x", "", b"", None), None)  # type: ignore[arg-type]
+    message: Any = Message(RawMessage("smith.x", "", b""), None)  # type: ignore[arg-type]
     with pytest.raises(NoFence, match="no ShardedWorker"):
         _ = message.fence
     message._fence = 7

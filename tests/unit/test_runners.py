@@ -22,6 +22,7 @@ from smith_sdk import AsyncSmithBus, Message, Middleware, Reject, consumers, sub
 from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.execution.process_pool import WorkerProcess
 from smith_sdk.aio.handlers import Handlers
+from smith_sdk.aio.message_keys import MessageKeys
 from smith_sdk.aio.middleware import MiddlewareChain
 from smith_sdk.aio.process_runner import ProcessRunner
 from smith_sdk.aio.runners import InlineRunner, Runner, ThreadRunner
@@ -276,6 +277,24 @@ def test_the_blocking_face_refuses_coroutine_functions() -> None:
     blocking.show_as(lambda message: message, lambda message, why: message)
     with pytest.raises(OptionsError, match="blocking face"):
         blocking.add(awaited, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_kept"), [("/srv/index.html", True), ("/srv/" + "x" * 20_000, False)], ids=["small", "large"]
+)
+def test_a_payload_that_was_decoded_for_its_key_is_not_decoded_again(path: str, is_kept: bool) -> None:
+    message = received(path)
+    seen: list[Any] = []
+
+    def key(message: Message[FsReadV1Intent]) -> str:
+        seen.append(message.payload)
+        return message.payload.domain
+
+    keys = MessageKeys(message._session, consumers.executor_fs_read, key, 1)
+    assert keys.of(message._raw) == message.payload.domain
+    assert message.payload == seen[0]
+    assert (message.payload is seen[0]) == is_kept
+    assert message._raw.decoded is None
 
 
 def test_all_runners_follow_the_protocol() -> None:

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from .._core import codec
+from .._core.connection.link_failures import LinkError
 from .._core.connection.parser import RawMessage
 from .._core.events import begin, end
 from .._core.execution.stopping import Stopping
@@ -30,6 +31,8 @@ __all__ = ["Message"]
 _UNSET: Final[Any] = object()
 _NOTHING: Final[Mapping[str, str]] = {}
 ACK_TIMEOUT: Final = 5.0
+_SMALL: Final = 16 * 1024
+"""Bytes: a larger payload is not kept decoded while it waits for its turn."""
 _ACK_CALLED: Final = ("ack",)
 _NACK_CALLED: Final = ("nack",)
 _TERM_CALLED: Final = ("term",)
@@ -129,8 +132,20 @@ class Message(Received[M_co, S_co]):
         Raises `PayloadDecodeError`, or `UnknownSubject` if the contract has no such subject.
         """
         if self._payload is _UNSET:
-            self._payload = codec.decode(self._typed_subject().message_type, self._raw.data, self._raw.subject)
-        return cast("M_co", self._payload)
+            raw = self._raw
+            if raw.decoded is None:
+                self._payload = codec.decode(self._typed_subject().message_type, raw.data, raw.subject)
+            else:
+                self._payload, raw.decoded = raw.decoded, None
+        payload: M_co = self._payload
+        return payload
+
+    def _decode_ahead(self) -> M_co:
+        """`payload`, which the next `Message` of the same delivery will not decode again."""
+        payload = self.payload
+        if len(self._raw.data) <= _SMALL:
+            self._raw.decoded = payload
+        return payload
 
     @property
     def subject(self) -> S_co:
@@ -358,9 +373,7 @@ class Message(Received[M_co, S_co]):
             try:
                 if not connection.send_now(reply, answer, ""):
                     await connection.send(reply, answer, "")
-            except SmithError:
-                raise
-            except Exception:  # an error of nats-py: `publish` holds the answer for the next link, or raises ours
+            except LinkError:  # the link has just ended: `publish` holds the answer for the next one, or raises ours
                 await connection.publish(reply, answer)
         except BaseException as error:
             if isinstance(error, SmithError):
@@ -384,7 +397,7 @@ class Message(Received[M_co, S_co]):
             return False
         try:
             self._answered = session.connection.send_now(self._raw.reply, ACK, "")
-        except Exception:  # `_send` meets it as well, and knows what it means
+        except LinkError:  # the link has just ended: `_send` has the ack wait for the next one
             return False
         return self._answered
 

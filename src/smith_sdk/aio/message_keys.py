@@ -68,7 +68,7 @@ class MessageKeys:
         """
         message: Message[Any, Any] = Message(raw, self._session)
         try:
-            message.payload  # noqa: B018 -- decodes, and remembers
+            message._decode_ahead()
         except ContractError:  # for the slot
             return None
         try:

@@ -18,8 +18,6 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Final
 
-import msgspec
-
 from .._core.connection.parser import RawMessage
 from .._core.events import Enter, Events
 from .._core.execution.process_pool import STOPPING, WorkerProcess
@@ -296,13 +294,6 @@ def _require_picklable(name: str, what: str, function: Callable[..., Any]) -> No
 # ---- in the process
 
 
-class _Raw(msgspec.Struct):
-    subject: str
-    reply: str
-    data: bytes
-    headers: dict[str, str] | None
-
-
 class _Session:
     """As much of a session as reading a message needs."""
 
@@ -327,8 +318,8 @@ def _handle(
     functions: tuple[Callable[[Any], Any], ...],
     call: tuple[int, Enter | None, int | None, str, str, bytes, dict[str, str] | None],
 ) -> Any:
-    which, enter, fence, *raw = call
-    message = _ReadOnlyMessage(_Raw(*raw), _Session(contract))  # type: ignore[arg-type]
+    which, enter, fence, subject, reply, data, headers = call
+    message = _ReadOnlyMessage(RawMessage(subject, reply, data, None, headers), _Session(contract))  # type: ignore[arg-type]
     message._stopping, message._fence = STOPPING, fence
     with contextlib.nullcontext() if enter is None else enter():
         return functions[which](message if present is None else present(message, FOR_READING))

@@ -277,7 +277,7 @@ class ShardSlots:
     def _key(self, raw: RawMessage) -> Hashable | None:
         message: Message[Any, Any] = Message(raw, self._session)
         try:
-            payload = message.payload
+            payload = message._decode_ahead()
         except ContractError:  # for the slot, which decodes it again
             return None
         try:

@@ -38,6 +38,8 @@ class RawMessage(msgspec.Struct, gc=False):
     data: bytes
     _block: bytes | None = None
     _headers: dict[str, str] | None = None
+    decoded: Any = None
+    """The payload, if it was decoded before its turn, for its key."""
 
     @property
     def headers(self) -> dict[str, str] | None:
