@@ -445,7 +445,7 @@ async def test_an_isolated_attempt_that_waits_in_vain_does_not_hold_up_the_other
         (suspect,) = await bus.consumer(spec).fetch(1)
         await put(bus, "endless")
         async with working(bus, handle, concurrency=3) as worker:
-            await eventually_async(lambda: ISOLATION._running == 1)
+            await eventually_async(lambda: len(ISOLATION._running) == 1)
             await suspect.nack()
             await eventually_async(lambda: ISOLATION._isolated == 1)
             await put(bus, "a", "b", "c")
@@ -488,7 +488,7 @@ def test_a_forked_child_starts_with_an_empty_lock() -> None:
     try:
         pid = os.fork()
         if not pid:
-            os._exit(ISOLATION._running)
+            os._exit(len(ISOLATION._running))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
         ISOLATION.end()

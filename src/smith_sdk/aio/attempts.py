@@ -17,7 +17,7 @@ from .._core.connection.parser import RawMessage
 from .._core.events import Tracer, begin, end
 from .._core.execution.isolation import ISOLATION
 from .._core.execution.stopping import Stopping
-from .._core.jetstream.delivery import num_delivered
+from .._core.jetstream.delivery import ACK_PREFIX, num_delivered
 from .._core.jetstream.session import Session
 from ..contract import ConsumerSpec
 from ..errors import ContractError, PermissionDenied, SmithError
@@ -62,6 +62,8 @@ class Attempts:
         self._undecodable = undecodable
         self._circuit = circuit
         self._first_success = decide(None, 1, policy)
+        self._first_delivery = f"{ACK_PREFIX}{spec.stream}.{spec.name}.1."
+        """What most ack subjects begin with: cheaper to look for than the number is to read."""
         self._forgotten = ForgottenCalls(spec.name)
         self.last_run = LastRun(session, spec.name, spec.ack_wait, settler, self._attempt)
         self.busy = 0
@@ -85,41 +87,41 @@ class Attempts:
         """Whether a message is nak'ed although its handler may go on in a thread."""
         return self.runner.cancellable or (self.stopping is not None and self.stopping.at_once)
 
-    async def traced(self, tracer: Tracer, raw: RawMessage) -> None:
+    async def traced(self, tracer: Tracer, raw: RawMessage, slot: asyncio.Task[Any]) -> None:
         """`process`, as an operation of `tracer`."""
         operation = begin(tracer.on_process, raw)
         try:
-            await self.process(raw)
+            await self.process(raw, slot)
         except BaseException as error:
             end(operation, error)
             raise
         end(operation)
 
-    async def process(self, raw: RawMessage) -> None:
-        """Run and settle one message. Raises what has to end the slot."""
+    async def process(self, raw: RawMessage, slot: asyncio.Task[Any]) -> None:
+        """Run and settle one message, in the task `slot`. Raises what has to end the slot."""
         message: Message[Any, Any] = Message(raw, self._session)
         message._retry, message._stopping = self._policy, self.stopping
         if self.guard is not None:
             message._guard, message._fence = self.guard, self.guard.fence
         self._settler.begin(message)
         try:
-            if self._settler.owes_letters and await self._settler.apply_owed(message):
+            if self._settler.owed and await self._settler.apply_owed(message):
                 return
             try:
                 message.payload  # noqa: B018 -- decodes, and remembers
             except ContractError as error:
                 await self._settler.apply(message, await self._reject(message, error))
                 return
-            number = num_delivered(raw.reply)
+            number = 1 if raw.reply.startswith(self._first_delivery) else num_delivered(raw.reply)
             if 0 < self._policy.max_attempts <= number:
                 number = await self._settler.uncounted.attempt(message, number)
             if 0 < self._policy.max_attempts < number:
-                await self.last_run.run(message, number)
+                await self.last_run.run(message, number, slot)
                 return
             if not ISOLATION.begin():
                 await ISOLATION.wait()
             try:
-                verdict = await self._attempt(message, number)
+                verdict = await self._attempt(message, number, slot)
                 if verdict is not ACK or not self._settler.ack_now(message):
                     await self._settler.apply(message, verdict)
             finally:
@@ -152,19 +154,17 @@ class Attempts:
             return verdict
         return await self._undecodable(message, error, verdict)
 
-    async def _attempt(self, message: Message[Any, Any], number: int) -> Verdict:
+    async def _attempt(self, message: Message[Any, Any], number: int, slot: asyncio.Task[Any]) -> Verdict:
         """Run the handler and publish what it returns.
 
         Raises what ends the slot: no message may, also not by `SystemExit`.
         """
-        task = asyncio.current_task()
-        assert task is not None
         began = perf_counter_ns()
         try:
             if message._guard is not None:
                 message._require_shard()
             outcome = await self.runner.run(message)
-            if task.cancelling():
+            if slot.cancelling():
                 await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here
             if outcome is not None or message._unstarted:
                 await self.conclude(message, outcome)
@@ -176,7 +176,7 @@ class Attempts:
                 number,
                 self._policy,
                 delay=message.metadata.next_delay or 0.0,
-                cancelled=await self._is_cancelled(task),
+                cancelled=await self._is_cancelled(slot),
                 cancellable=self._may_nak,
                 stopping=self.is_stopping,
             )
@@ -195,7 +195,9 @@ class Attempts:
             await self._forgotten.check(message, self.runner.name_of(message))
         if outcome is not None:
             try:
-                await self._settler.publish(outcome, message)
+                request = self._settler.request_of(outcome, message)
+                # Not at once: results of messages that run beside it are written with it.
+                await self._session.publish_request(request, at_once=False)
             except PermissionDenied as error:  # no attempt can succeed without it
                 raise CannotRun from error
 

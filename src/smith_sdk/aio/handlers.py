@@ -186,7 +186,7 @@ class Handlers:
         Raises what it raises, `HandlerTimeout`, `HandlerProcessDied`, `CannotRun`, and `Reject` if
         no handler is for its payload.
         """
-        run = self._run_for(message)
+        run = self._run_for(message) if self._by_kind else self._default
         if run is None:
             raise Reject(f"the worker of {self._name} has no handler for {type(message.payload).__name__}")
         payload = message.payload

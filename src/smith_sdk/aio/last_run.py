@@ -28,7 +28,8 @@ log: Final = sdk_logger("worker")
 _END_PAUSE: Final = 0.1
 """Seconds between attempts to end a marker while the connection is down."""
 
-Attempt = Callable[[Message[Any, Any], int], Awaitable[Verdict]]
+Attempt = Callable[[Message[Any, Any], int, asyncio.Task[Any]], Awaitable[Verdict]]
+"""Runs the handler for a message and its number of deliveries, in the task of a slot."""
 
 
 class LastRun:
@@ -51,8 +52,8 @@ class LastRun:
         """Whether an attempt marker of this worker is being written or stands."""
         return self._marking is not None
 
-    async def run(self, message: Message[Any, Any], number: int) -> None:
-        """Run and settle the `number`-th delivery of `message` alone.
+    async def run(self, message: Message[Any, Any], number: int, slot: asyncio.Task[Any]) -> None:
+        """Run and settle the `number`-th delivery of `message` alone, in the task `slot`.
 
         Releases it if other handlers still run after `patience` seconds. Raises `SmithError` if it
         could not be settled.
@@ -67,17 +68,17 @@ class LastRun:
             await self._settler.apply(message, Release(delay=self._patience))
             return
         try:
-            await self._run_alone(message, number)
+            await self._run_alone(message, number, slot)
         finally:
             self._marking = None
             ISOLATION.end_alone()
 
-    async def _run_alone(self, message: Message[Any, Any], number: int) -> None:
+    async def _run_alone(self, message: Message[Any, Any], number: int, slot: asyncio.Task[Any]) -> None:
         try:
             self._marking = asyncio.ensure_future(attempt_marker.put(self._store, message.metadata))
             # A cancelled worker has to know whether the marker is stored: the writing goes on.
             if await asyncio.shield(self._marking):
-                verdict = await self._attempt(message, number)
+                verdict = await self._attempt(message, number, slot)
             else:
                 text = f"{number - 1} deliveries ended without a verdict, the last alone"
                 verdict = DeadLetter("DeliveriesExhausted", text)

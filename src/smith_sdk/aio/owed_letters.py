@@ -37,33 +37,33 @@ class OwedLetters:
     def __init__(self, session: Session, consumer: str) -> None:
         self._session = session
         self._consumer = consumer
-        self._owed: dict[tuple[int, int], _Owed] = {}
+        self.letters: dict[tuple[int, int], _Owed] = {}
         self._is_full = False
 
     def __len__(self) -> int:
-        return len(self._owed)
+        return len(self.letters)
 
     def of(self, message: Message[Any, Any]) -> Death | None:
         """Why `message` was given up before; None if no letter is owed."""
-        found = self._owed.get(_key(message))
+        found = self.letters.get(_key(message))
         return None if found is None else found.death
 
     def add(self, message: Message[Any, Any], death: Death) -> None:
         """The letter could not be stored: owe it."""
         key = _key(message)
-        if key in self._owed:
-            self._owed[key].tries += 1
+        if key in self.letters:
+            self.letters[key].tries += 1
             return
-        if len(self._owed) >= _MOST:
-            self._owed.pop(next(iter(self._owed)))
+        if len(self.letters) >= _MOST:
+            self.letters.pop(next(iter(self.letters)))
         cause = death.cause
         if isinstance(cause, BaseException):  # without its frames, which hold the message and more
             death = msgspec.structs.replace(death, cause=traceback.TracebackException.from_exception(cause))
-        self._owed[key] = _Owed(death)
+        self.letters[key] = _Owed(death)
 
     def stored(self, message: Message[Any, Any]) -> None:
         """A letter was stored."""
-        self._owed.pop(_key(message), None)
+        self.letters.pop(_key(message), None)
         if self._is_full:
             self._is_full = False
             log.info("%s: dead letters can be stored again", self._consumer, extra=LogFields(consumer=self._consumer))
@@ -89,7 +89,7 @@ class OwedLetters:
 
     def delay(self, message: Message[Any, Any], least: float) -> float:
         """Seconds until `message` is redelivered: `least`, and twice as long each time."""
-        found = self._owed.get(_key(message))
+        found = self.letters.get(_key(message))
         return min(max(least, _LONGEST), least * 2.0 ** min(found.tries, 16)) if found is not None else least
 
 

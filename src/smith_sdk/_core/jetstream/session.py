@@ -358,7 +358,9 @@ class Session:
         """`submit_for`, guarded, in a thread that is not the loop's: see `AckWindow.send_here`."""
         return self.submit_for(future, request, guarded=True, here=True)
 
-    def submit_for(self, future: AckFuture, request: PublishRequest, *, guarded: bool = False, here: bool = False) -> bool:
+    def submit_for(
+        self, future: AckFuture, request: PublishRequest, *, guarded: bool = False, here: bool = False, at_once: bool = True
+    ) -> bool:
         """`submit_now` with a future of the caller's own; whether it will be ended.
 
         `here`: in a thread that is not the loop's.
@@ -370,7 +372,9 @@ class Session:
             return False
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
             return False
-        return (self.window.send_here if here else self.window.submit_for)(future, request, tally)
+        if here:
+            return self.window.send_here(future, request, tally)
+        return self.window.submit_for(future, request, tally, at_once)
 
     def _submit(self, request: PublishRequest, tally: Tally | None = None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
@@ -462,11 +466,14 @@ class Session:
         """Publish bytes. The arguments are the fields of `PublishRequest`."""
         return await self.publish_request(PublishRequest(subject, data, stream, msg_id, headers, timeout, shard=shard))
 
-    def publish_request(self, request: PublishRequest) -> Awaitable[PubAck]:
-        """Put `request` into the ack window as `submit` does. Await its acknowledgement at once."""
+    def publish_request(self, request: PublishRequest, *, at_once: bool = True) -> Awaitable[PubAck]:
+        """Put `request` into the ack window as `submit` does. Await its acknowledgement at once.
+
+        Without `at_once` it is written together with all of this turn of the event loop.
+        """
         # A plain function: a coroutine around the future costs 1 % of an admitted intent.
         prompt: PromptFuture[PubAck] = PromptFuture()
-        return prompt if self.submit_for(prompt, request) else self._submit_and_wait(request)
+        return prompt if self.submit_for(prompt, request, at_once=at_once) else self._submit_and_wait(request)
 
     async def _submit_and_wait(self, request: PublishRequest) -> PubAck:
         return await (await self.submit(request))
