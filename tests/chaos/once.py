@@ -17,7 +17,7 @@ from smith_sdk import AsyncSmithBus, subjects
 from .load import TESTS
 from .once_lives import HERE, STEPS
 
-LONG: Final = 100.0
+LONG: Final = 200.0
 """Seconds in which all lives end, also where others keep the machine busy."""
 HAS_RUN: Final = ("in_handler", "before_record", "before_ack", "after_ack")
 IS_RECORDED: Final = ("before_ack", "after_ack")

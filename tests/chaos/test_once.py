@@ -8,7 +8,7 @@ import pytest
 from buses import Account
 from chaos.once import check_kills
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("mode", ["result", "claim"])
