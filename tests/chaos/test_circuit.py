@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 from buses import Account, Face, declaring, read_intent
+from chaos.dependency import dial, dial_plainly
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, CircuitBreaker, RetryPolicy, consumers, subjects
@@ -25,19 +26,6 @@ AWAY: Final = 20.0
 SLOTS, PROBES = 8, 3
 LONGEST: Final = 2.0
 """Seconds that the circuit stays open at most: how late the worker learns that it may go on."""
-
-
-def port_of(message: Any) -> int:
-    return int(message.payload.params.path.partition(":")[2])
-
-
-async def dial(message: Any) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", port_of(message))
-    writer.close()
-
-
-def dial_plainly(message: Any) -> None:
-    socket.create_connection(("127.0.0.1", port_of(message)), timeout=5).close()
 
 
 class Server:
@@ -114,8 +102,8 @@ async def test_a_dependency_that_is_away_costs_no_message(case: str, account: Ac
             usual = time.monotonic() - began
         finally:
             await worker.stop()
-            await running
             await server.close()
+            await running
         assert await owner.dead_letters.list() == ()
     tell(
         f"dependency away for {AWAY:g} s, {case}: {at_once.retried} failed runs in {opened} openings; "

@@ -478,6 +478,18 @@ async def test_a_result_is_found_behind_what_is_none_after_a_lost_connection(fac
             assert await asyncio.wait_for(executing, 20) == result
 
 
+async def test_only_its_own_timeout_ends_it(face: Face, account: Account) -> None:
+    with Proxy(account.url) as proxy:
+        async with account.applied() as other, face.bus(proxy.url, publish_timeout=0.2) as bus:
+            proxy.delay(0.3)  # the acknowledgement takes longer than a publish may
+            intent = read_intent()
+            executing = asyncio.ensure_future(bus.execute(intent, timeout=30))
+            await eventually_async(lambda: stored(other, "SDLC_RAW"))
+            result = result_of(intent, output="late")
+            await put(other, intent, msgspec.json.encode(result))
+            assert await asyncio.wait_for(executing, 20) == result
+
+
 async def test_a_timeout_says_what_came_in_place_of_the_result(face: Face) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         intent = read_intent()

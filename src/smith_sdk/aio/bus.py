@@ -453,19 +453,21 @@ class AsyncSmithBus(CoreMessages, Publishing[AckT_co]):
         Returns the newest result that the results stream has: never one that the stream refused. A
         denial is a result, with status "denied"; so is a failure, with status "error", "timeout" or
         "killed" and a code in `error` (`ResultCode`). Raises `ResultTimeout`, which says where the
-        intent is: finding that out takes up to a second more than `timeout`. Raises what `publish`
-        raises.
+        intent is: finding that out takes up to a second more than `timeout`, and the bus's
+        `publish_timeout` ends nothing earlier. Raises what `publish` raises.
         """
         from .. import subjects
 
         raw = subjects.intents.raw.of(intent)
         if self._when_down == "fail":
             self._connection.require_link(str(raw))
+        within = to_seconds("execute(timeout)", timeout)
+        longest = max(within, self._session.publish_timeout)  # that of `execute` is the one that ends it
         return await execute(
             self._session,
-            lambda: publish(self._session, raw, intent, guarded=True),
+            lambda: publish(self._session, raw, intent, timeout=longest, guarded=True),
             intent,
-            to_seconds("execute(timeout)", timeout),
+            within,
         )
 
     async def trace(self, intent_id: str) -> Trace:

@@ -305,8 +305,8 @@ class SmithBus(BlockingBus, CoreMessages, Publishing[AckT_co]):
         Returns the newest result that the results stream has: never one that the stream refused. A
         denial is a result, with status "denied"; so is a failure, with status "error", "timeout" or
         "killed" and a code in `error` (`ResultCode`). Raises `ResultTimeout`, which says where the
-        intent is: finding that out takes up to a second more than `timeout`. Raises what `publish`
-        raises.
+        intent is: finding that out takes up to a second more than `timeout`, and the bus's
+        `publish_timeout` ends nothing earlier. Raises what `publish` raises.
         """
         found: IntentResult = self._portal.call(self._aio.execute, intent, timeout)
         return found
