@@ -43,6 +43,7 @@ import smith_sdk
 from smith_codegen import imports, render
 from smith_codegen.cli import main
 from smith_sdk import Message
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk.errors import PayloadDecodeError
 from smith_sdk.protocol import HttpFetchV1Intent, HttpFetchV1Params, Intent
 from smith_sdk.subjects import parse
@@ -287,10 +288,8 @@ def test_without_the_check_at_run_time_the_test_of_it_fails(old: str, new: str, 
 
 def fetch_on_the_subject_of_reads() -> Message[Any, Any]:
     intent = HttpFetchV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://localhost"))
-    received = SimpleNamespace(subject="smith.intents.raw.fs.read.v1", reply="", data=msgspec.json.encode(intent), headers=None)
     session: Any = SimpleNamespace(contract=CONTRACT, parse=CONTRACT.parse)
-    received_as: Any = received
-    return Message(received_as, session)
+    return Message(RawMessage("smith.intents.raw.fs.read.v1", "", msgspec.json.encode(intent)), session)
 
 
 def test_a_payload_is_decoded_by_its_subject(monkeypatch: pytest.MonkeyPatch) -> None:
