@@ -432,11 +432,13 @@ class AckWindow(Listener):
     # ---- time and the connection
 
     def _tick(self) -> None:
-        if self._circuits is not None:
-            self._circuits.hand_over()
+        self._timer = None
         if time.monotonic() >= self._due:
             self._sweep()
-        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if self._in_flight.entries else None
+        if self._in_flight.entries:
+            self._start_timer()
+        if self._circuits is not None:  # last: no mistake there may end the deadlines of messages
+            self._circuits.hand_over()
 
     def _sweep(self) -> None:
         """End entries past their deadline, send again those whose ack is late, and set `_due`."""

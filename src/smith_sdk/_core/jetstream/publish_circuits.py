@@ -132,10 +132,10 @@ class PublishCircuits(Listener):
         now = monotonic()
         if now >= self._next:
             self._next = now + _HAND_OVER
-            for stream, tally in self.closed.items():
+            for stream, tally in tuple(self.closed.items()):  # the next success may be the call that opens it
                 if tally.acked:
-                    self._breakers[str(stream)].add_successes(tally.acked)
-                    tally.acked = 0
+                    acked, tally.acked = tally.acked, 0
+                    self._breakers[str(stream)].add_successes(acked)
 
     def on_reconnect(self) -> None:
         """What did not answer may have been the link: the next publishes are probes."""
