@@ -1,9 +1,9 @@
 """The tables of README.md and docs/ from a run's figures: `python benchmarks/pages.py [FILE ...]`.
 
 FILE is what `run.py --json` wrote; with several, of one tree and one machine, a later one takes
-precedence. The figures are kept in figures.json, and every table between `<!-- figures: NAME -->`
-and `<!-- end of figures -->` is written anew from them. With --check nothing is written: the exit
-status is 1 if a page differs from figures.json.
+precedence: `pages.py benchmarks/figures.json FILE` renews what FILE has. The figures are kept in
+figures.json, and every table between `<!-- figures: NAME -->` and `<!-- end of figures -->` is
+written anew from them. With --check nothing is written: the exit status is 1 if a page differs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import bulk
 import gate
 import latency
 import load
@@ -43,6 +44,7 @@ def machine(flat: Flat) -> None:
 TABLES: dict[str, Callable[[Flat], None]] = {
     "machine": machine,
     "throughput": workloads.show,
+    "bulk": bulk.show,
     "workers": workers.show,
     "admission": gate.show,
     "once": once.show,
@@ -60,7 +62,10 @@ def written(page: str, flat: Flat) -> str:
 
     def made(found: re.Match[str]) -> str:
         with as_markdown() as lines:
-            TABLES[found["name"]](flat)
+            try:
+                TABLES[found["name"]](flat)
+            except KeyError as missing:
+                sys.exit(f"{FIGURES.name} has no {missing}, which the table {found['name']!r} needs: run that part anew")
         return "\n".join((found[1].rstrip(), *lines, "", found[3]))
 
     return _TABLE.sub(made, page)

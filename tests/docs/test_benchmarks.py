@@ -73,6 +73,12 @@ def test_the_size_of_a_payload_is_what_the_pages_say(two_parts: tuple[str, dict[
         assert size in " ".join(page.read_text().split()), f"{page.name} says another size, not {size!r}"
 
 
+def test_the_pages_have_the_figures_of_the_run_that_is_kept() -> None:
+    done = run("--check", script="pages.py")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((BENCHMARKS / "figures.json").read_text())["payload.bytes"] == 323
+
+
 @pytest.mark.timeout(LONG + 20)
 @pytest.mark.chaos  # nine processes and three servers
 def test_the_pipeline_loses_nothing_and_its_load_is_measured(tmp_path: Path) -> None:
