@@ -110,7 +110,8 @@ async def _move(url: str, directory: Path, to: str, kill_after: float | None) ->
     try:
         return await asyncio.wait_for(process.wait(), kill_after or 180)
     except TimeoutError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            process.kill()
         return await process.wait()
 
 
