@@ -482,7 +482,7 @@ async def test_the_lock_is_released_by_callers_that_are_cancelled_or_give_up() -
     assert lock.begin()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork a process")
 def test_a_forked_child_starts_with_an_empty_lock() -> None:
     assert ISOLATION.begin()
     try:

@@ -151,7 +151,7 @@ def test_new_ids() -> None:
     assert texts == (str(seven), str(four))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork a process")
 def test_a_forked_process_makes_ids_of_its_own() -> None:
     contract.new_uuid7()  # random digits for more ids are kept from here on
     read, write = os.pipe()

@@ -319,7 +319,8 @@ def _handle(
     call: tuple[int, Enter | None, int | None, str, str, bytes, dict[str, str] | None],
 ) -> Any:
     which, enter, fence, subject, reply, data, headers = call
-    message = _ReadOnlyMessage(RawMessage(subject, reply, data, None, headers), _Session(contract))  # type: ignore[arg-type]
+    session: Any = _Session(contract)  # there is no bus in this process
+    message = _ReadOnlyMessage(RawMessage(subject, reply, data, None, headers), session)
     message._stopping, message._fence = STOPPING, fence
     with contextlib.nullcontext() if enter is None else enter():
         return functions[which](message if present is None else present(message, FOR_READING))

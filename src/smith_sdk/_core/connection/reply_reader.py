@@ -70,7 +70,7 @@ class ReplyReader:
         self._claims = 0
         self._is_looking = False
         self._seen: tuple[_Received | None, int] = (None, 0)
-        """Who was reading, and how many threads had before, when the loop looked last."""
+        """The reader's list, and how many threads had claimed a turn, when the loop looked last."""
         # The loop waits for this instead of the socket: other threads may say whether it is to.
         self._gate = select.epoll()
         self._gate.register(self._socket, select.EPOLLIN)

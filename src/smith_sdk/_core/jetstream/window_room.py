@@ -1,4 +1,4 @@
-"""Room in the ack window: who waits for it, in order, and who has got it."""
+"""Room in the ack window: the callers that wait for it, in order, and those that have got it."""
 
 from __future__ import annotations
 
