@@ -157,7 +157,7 @@ def test_a_thread_that_outlasts_the_drain_does_not_delay_the_exit(
     run.process.terminate()
     assert run.status() == 0
     assert run.logged(says)
-    assert bus.streams.get("ATOMS_VETTED").messages == 1
+    eventually(lambda: bus.streams.get("ATOMS_VETTED").messages == 1)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_second_signal_also_ends_a_blocked_event_loop(bus: SmithBus, start: St
     run.process.terminate()
     assert run.status() == 1
     assert run.logged("1 workers have not stopped within 5 s: exiting without them")
-    assert bus.streams.get("ATOMS_VETTED").messages == 1
+    eventually(lambda: bus.streams.get("ATOMS_VETTED").messages == 1)
 
 
 def test_a_blocked_event_loop_does_not_delay_the_exit_either(bus: SmithBus, start: Start) -> None:

@@ -512,7 +512,7 @@ async def test_plain_handlers_run_in_processes(face: Face) -> None:
         async with working(face, bus, in_a_process, processes=2) as worker:
             await put(bus, *(f"ok:{number}" for number in range(20)))
             await eventually_async(lambda: stats(worker).succeeded == 20, 30)
-            assert await settled(bus)
+            await eventually_async(lambda: settled(bus))
         found = {letter.error_type for letter in await bus.dead_letters.list()}
         assert found == set()
         pids = set()

@@ -322,9 +322,12 @@ async def test_fences_of_a_shard_grow_and_are_given_to_owners_only(account: Acco
         assert fences[0] is not None
         assert fences[1] is not None
         await first.release("1-03")  # it is no longer the first one's
-        await eventually_async(lambda: "1-03" in first.view.owners)
-        owner, entry = first.view.owners["1-03"]
-        assert (owner.member, owner.pin, entry.revision) == (second.name, "p2", fences[1])
+
+        def owner() -> tuple[str, str, int] | None:
+            found = first.view.owners.get("1-03")
+            return found and (found[0].member, found[0].pin, found[1].revision)
+
+        await eventually_async(lambda: owner() == (second.name, "p2", fences[1]))
         await second.release("1-03")
         await eventually_async(lambda: "1-03" not in first.view.owners)
         fences += [await first.take("1-03", "p3", lambda: True)]

@@ -382,7 +382,7 @@ async def test_while_the_bucket_is_full_intents_wait_at_the_gate(account: Accoun
             (first,) = await other.consumer(consumers.executor_fs_read).fetch(1, timeout=10)
             await first.ack_sync()
             await eventually_async(lambda: "KV_SMITH_NONCES is full" in caplog.text, timeout=20)
-            assert await settled(other, "ATOMS_VETTED")
+            await eventually_async(lambda: settled(other, "ATOMS_VETTED"))
             await bus._session.api.stream_update({**config, "max_msgs": -1})
             (second,) = await other.consumer(consumers.executor_fs_read).fetch(1, timeout=20)
             await second.ack_sync()
