@@ -258,6 +258,71 @@ async def _killed_after(steps: int, bus: AsyncSmithBus, monkeypatch: pytest.Monk
         return True
 
 
+async def test_two_interruptions_beyond_the_point_of_no_return_lose_nothing(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run knows no old consumer any more: nothing else has what waits with a new one."""
+    monkeypatch.setattr(mover, "HOLD_TTL", 1.0)
+    async with account.applied(contract=TOGETHER) as old, AsyncSmithBus(account.url, contract=APART, profile="dev") as new:
+        for _ in range(2):
+            await _killed_before_it_resumes(US, new, monkeypatch)
+        assert await names(old) == {EU, US}
+        (sent,) = await put(old, "us")
+        await new.domains.move("eu", timeout=30)
+        (message,) = await new.consumer(_spec(APART, US)).fetch(1, timeout=20)
+        assert message.payload.id == sent
+
+
+async def test_an_interrupted_move_keeps_what_only_a_new_consumer_has(
+    account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is to serve more domains than the old ones together: what came for those has no other."""
+    monkeypatch.setattr(mover, "HOLD_TTL", 1.0)
+    async with account.applied(contract=APART) as old, AsyncSmithBus(account.url, contract=CONTRACT, profile="dev") as new:
+        await _killed_before_it_deletes(new, monkeypatch)
+        assert await names(old) == {EU, US, READ.name}
+        (sent,) = await put(old, "asia")
+        await new.domains.move("eu", timeout=30)
+        assert await names(old) == {READ.name}
+        (message,) = await new.consumer(READ).fetch(1, timeout=20)
+        assert message.payload.id == sent
+    assert "is kept for a message on smith.intents.vetted.fs.read.v1.asia" in caplog.text
+
+
+def _spec(contract: Contract, name: str) -> ConsumerSpec[Any, Any]:
+    return next(spec for spec in contract.consumers if spec.name == name)
+
+
+async def _killed_before_it_resumes(name: str, bus: AsyncSmithBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause = JetStreamApi.consumer_pause
+
+    async def call(api: JetStreamApi, stream: str, consumer: str, until: str | None) -> Any:
+        if consumer == name and until is None:
+            raise Killed
+        return await pause(api, stream, consumer, until)
+
+    await _killed_in("consumer_pause", call, bus, monkeypatch)
+
+
+async def _killed_before_it_deletes(bus: AsyncSmithBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def call(*args: Any) -> Any:
+        raise Killed
+
+    await _killed_in("consumer_delete", call, bus, monkeypatch)
+
+
+async def _killed_in(method: str, call: Any, bus: AsyncSmithBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*args: Any, **options: Any) -> None:
+        pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JetStreamApi, method, call)
+        patch.setattr(Mover, "_undo", nothing)
+        patch.setattr(Bucket, "delete", nothing)
+        with pytest.raises(Killed):
+            await bus.domains.move("eu", timeout=30)
+
+
 async def test_what_another_consumer_has_yet_to_acknowledge_is_waited_for(account: Account) -> None:
     """The stream keeps it for that one, and a new consumer would get it once more."""
     (spec,) = [one for one in TOGETHER.consumers if one.name == OLD]

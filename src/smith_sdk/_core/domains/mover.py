@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from ...contract import Contract
+from ...contract import Contract, covers
 from ...errors import (
     ChangeRefused,
     ConsumerNotFound,
@@ -27,11 +27,12 @@ from ...errors import (
     SmithError,
     TopologyRefused,
 )
-from ..jetstream.api import PAUSE_LEVEL, JetStreamApi
+from ..jetstream.api import PAUSE_LEVEL, JetStreamApi, StoredMessage
 from ..jetstream.kv import Bucket
 from ..log_records import LogFields, sdk_logger
-from ..topology.config_keys import Json, consumer_json, merged
+from ..topology.config_keys import Json, consumer_json, merged, with_filters
 from ..topology.stamps import stamped
+from ..topology.work_queues import filters_of
 from .keys import HOLD_TTL, RENEWAL, Hold, MoveRecord, encode, held_key, move_key, read_hold, read_move
 from .moves import Move, MoveStep, Spec
 
@@ -88,7 +89,7 @@ class Mover:
         move = self._move
         await self._finish_former(await held.begun())
         await held.record()
-        if await self._exists(move.old):
+        if await self._infos(move.old):
             try:
                 await self._require_running()
                 await self._finish_old()
@@ -120,21 +121,39 @@ class Mover:
         """Undo, or finish, what an interrupted run has left."""
         if record is None:
             return
-        if len(await self._exists(record.old)) == len(record.old):
+        old, new = await self._infos(record.old), await self._infos(record.new)
+        if old and len(old) == len(record.old):
             # What these have received, the old ones have as well, and may have executed since.
-            for name in record.new:
-                info = await self._info(name)
-                if info is not None and info.get("paused") and not info["delivered"]["consumer_seq"]:
-                    await self._delete(name)
-        elif not self._move.is_queue and len(await self._exists(record.new)) == len(record.new):
+            for info in new:
+                if info.get("paused") and not info["delivered"]["consumer_seq"] and not await self._has_more(info, old):
+                    await self._delete(info["name"])
+        elif not self._move.is_queue and len(new) == len(record.new):
             # The first is deleted only once all of them are finished, and stopped for good.
-            for name in record.old:
-                info = await self._info(name)
-                if info is not None and info.get("paused") and not info["num_ack_pending"]:
-                    await self._delete(name)
+            for info in old:
+                if info.get("paused") and not info["num_ack_pending"]:
+                    await self._delete(info["name"])
         for name in (*record.old, *record.new):
             if name in self._move.old:
                 await self._resume(name)
+
+    async def _has_more(self, new: Json, old: Sequence[Json]) -> bool:
+        """Whether messages are stored that `new` has received, and no old consumer: nothing else
+        keeps them."""
+        received = [pattern for info in old for pattern in _patterns(info)]
+        for pattern in _patterns(new):
+            async for page in self._api.subject_pages(self._move.stream, pattern):
+                for subject in page:
+                    if not any(covers(one, subject) for one in received):
+                        log.warning(
+                            "consumer %s of %s is kept for a message on %s, which no other has: what was executed since the move was "
+                            "interrupted is executed again",
+                            new["name"],
+                            self._move.stream,
+                            subject,
+                            extra=LogFields(stream=self._move.stream, consumer=new["name"]),
+                        )
+                        return True
+        return False
 
     async def _require_running(self) -> None:
         for name in self._move.old:
@@ -147,8 +166,9 @@ class Mover:
                     consumer=name,
                 )
 
-    async def _exists(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if await self._info(name) is not None]
+    async def _infos(self, names: Sequence[str]) -> list[Json]:
+        """The INFO of those that exist."""
+        return [info for name in names if (info := await self._info(name)) is not None]
 
     async def _finish_old(self) -> None:
         """Return once no old consumer has anything left or delivers any more."""
@@ -182,19 +202,15 @@ class Mover:
 
     async def _stored(self) -> str:
         """A stored message that an old consumer receives, in words; empty if there is none."""
-        for name in self._move.old:
-            for pattern in await self._patterns(name):
-                try:
-                    found = await self._api.next_message(self._move.stream, 1, pattern)
-                except MessageNotFound:
-                    continue
-                return f"sequence {found.seq:,} of {self._move.stream}"
+        for info in await self._infos(self._move.old):
+            for pattern in _patterns(info):
+                with contextlib.suppress(MessageNotFound):
+                    return f"sequence {(await self._next(1, pattern)).seq:,} of {self._move.stream}"
         return ""
 
-    async def _patterns(self, name: str) -> tuple[str, ...]:
-        info = await self._info(name)
-        config = {} if info is None else info["config"]
-        return tuple(config.get("filter_subjects") or filter(None, (config.get("filter_subject"),)))
+    async def _next(self, seq: int, pattern: str) -> StoredMessage:
+        """The first message from sequence `seq` on that matches. Raises `MessageNotFound`."""
+        return await self._api.next_message(self._move.stream, seq, pattern)
 
     async def _stop(self, name: str) -> None:
         self._stopped.append(name)
@@ -209,16 +225,12 @@ class Mover:
 
     async def _is_finished(self) -> bool:
         """Whether all that was ever delivered of the old consumers' messages is acknowledged."""
-        for name in self._move.old:
-            info = await self._info(name)
-            if info is None:
-                continue
+        for info in await self._infos(self._move.old):
             if info["num_ack_pending"] or not info.get("paused"):
                 return False
-            for pattern in await self._patterns(name):
+            for pattern in _patterns(info):
                 with contextlib.suppress(MessageNotFound):
-                    first = await self._api.next_message(self._move.stream, 1, pattern)
-                    if first.seq <= info["delivered"]["stream_seq"]:
+                    if (await self._next(1, pattern)).seq <= info["delivered"]["stream_seq"]:
                         return False
         return True
 
@@ -403,6 +415,11 @@ class _Held:
     async def forget(self) -> None:
         """The move is done, or nothing is left of it."""
         await self._bucket.delete(move_key(self._move.stream, self._move.family))
+
+
+def _patterns(info: Json) -> Sequence[str]:
+    """The subjects that a consumer receives."""
+    return filters_of(with_filters(info["config"]))
 
 
 def _later(info: Json, how_long: timedelta) -> str:
