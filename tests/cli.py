@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support import eventually_has
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk.cli.app import run
@@ -132,6 +133,9 @@ def apply_declared(url: str, contract: Contract, messages: int = 0) -> None:
             root = stream.subjects[0].removesuffix(">")
             for number in range(messages):
                 await bus._session.publish(f"{root}{'ab'[number % 2]}", b"x" * 100, stream=stream.name, msg_id=str(number))
+            for spec in contract.consumers:
+                filtered = sum(f"{root}{'ab'[number % 2]}" in spec.filters for number in range(messages))
+                await eventually_has(bus.consumer(spec).info, num_pending=filtered)
 
     asyncio.run(fill())
 

@@ -58,6 +58,28 @@ async def eventually_async(fn: Callable[[], Any], timeout: float = 30, *, interv
         await asyncio.sleep(interval)
 
 
+async def eventually_equal(look: Callable[[], Awaitable[T]], expected: T) -> None:
+    """Waits until `look()` is `expected`: for figures that a server counts a moment after it has
+    answered, as those of a consumer after a publish."""
+
+    async def is_so() -> bool:
+        found = await look()
+        assert found == expected, f"{found!r}, not {expected!r}"
+        return True
+
+    await eventually_async(is_so)
+
+
+async def eventually_has(look: Callable[[], Awaitable[object]], **expected: object) -> None:
+    """`eventually_equal` of some attributes of what `look()` returns."""
+
+    async def attributes() -> dict[str, object]:
+        found = await look()
+        return {name: getattr(found, name) for name in expected}
+
+    await eventually_equal(attributes, expected)
+
+
 def has_length(found: Sized, count: int) -> Callable[[], bool]:
     """For `eventually` in a loop, whose variable a lambda would share with the next round."""
     return lambda: len(found) == count

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 from buses import Account, read_intent
 from cli import Smith, shown_at
-from support import eventually
+from support import eventually, eventually_has
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
 from smith_sdk.topology import CONTRACT
@@ -29,6 +29,7 @@ async def fill(url: str, count: int) -> None:
     async with AsyncSmithBus(url, manage="apply", profile="dev") as bus:
         intents = [read_intent() for _ in range(count)]
         await bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
+        await eventually_has(bus.consumer(consumers.admission).info, num_pending=count)
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_tail_takes_nothing_from_a_work_queue(smith: Smith, bus: SmithBus) -> No
         bus.publish(subjects.intents.raw.of(intent), intent)
     found = [json.loads(line)["payload"]["id"] for line in smith("tail", "intents.raw", "--json").out.splitlines()]
     assert found == [intent.id for intent in intents]
-    assert bus.consumer(consumers.admission).info().num_pending == 3
+    eventually(lambda: bus.consumer(consumers.admission).info().num_pending == 3)
 
 
 def test_tail_follows_until_ctrl_c(url: str, bus: SmithBus) -> None:

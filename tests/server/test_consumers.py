@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from buses import Account, Face, declaring, read_intent
 from msgspec.structs import replace
-from support import eventually_async
+from support import eventually_async, eventually_has
 
 from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
 from smith_sdk.aio import consumer as consumer_module
@@ -281,7 +281,7 @@ async def test_resets_and_pauses_that_are_refused(face: Face) -> None:
                 await consumer.reset(seq)
         with pytest.raises(OptionsError, match=r"reset\(seq=5\): stream SDLC_RAW ends at 3"):
             await consumer.reset(5)
-        assert (await consumer.info()).num_pending == 3
+        await eventually_has(consumer.info, num_pending=3)
         with pytest.raises(ChangeRefused, match="leave out the sequence") as refused:
             await bus.consumer(new).reset(1)
         assert (refused.value.err_code, refused.value.stream, refused.value.consumer) == (10204, "ATOMS_RESULTS", "new")

@@ -11,7 +11,7 @@ import pytest
 from buses import Account, Face, read_intent
 from letters import READER, contract, held, mark, original, put_letters, to_dead_letters
 from msgspec.structs import replace
-from support import eventually_async
+from support import eventually_async, eventually_has
 
 from smith_sdk import AsyncSmithBus, Auth, Message, RetryPolicy, Worker, subjects
 from smith_sdk._core.dead_letters import attempt_marker
@@ -100,7 +100,7 @@ async def test_messages_that_the_server_gave_up_are_dead_lettered_once(retention
         assert letter.stored is not None
         assert letter.last_delivered is not None
         assert letter.stored < letter.last_delivered < letter.time
-        assert (await server.streams.get("ATOMS_VETTED")).messages == (1 if retention == "limits" else 0)
+        await eventually_has(lambda: server.streams.get("ATOMS_VETTED"), messages=1 if retention == "limits" else 0)
         assert await bus.dead_letters.audit(repair=True) == ()
         assert len(await bus.dead_letters.discard(letter.id)) == 1
         assert await bus.dead_letters.audit(repair=True) == ()  # a discarded letter is not made again

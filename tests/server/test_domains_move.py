@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from buses import Account, Face, read_intent
 from pressure import admitting
-from support import eventually_async
+from support import eventually_async, eventually_equal, eventually_has
 from topology_cases import bus_of, contract
 
 from smith_sdk import AsyncSmithBus, Worker, consumers, subjects
@@ -225,7 +225,7 @@ async def test_a_move_that_is_killed_at_any_step_is_run_again(
         assert steps >= 8
         assert await names(old) == {spec.name for spec in after.consumers if spec.name in specs}
         assert ran == Counter(sent)
-        assert (await old.streams.get(STREAM)).messages == 0
+        await eventually_has(lambda: old.streams.get(STREAM), messages=0)
         assert await Bucket(old._session, BUCKET).list("domains.moves.>") == []
 
 
@@ -431,7 +431,11 @@ async def test_on_a_work_queue_what_comes_meanwhile_waits_for_the_new_one(
             monkeypatch.setattr(new._session.api, name, also(getattr(new._session.api, name)))
         done = await new.domains.move("eu")
         assert [step.action for step in done] == ["hold", "drain", "stop", "delete", "create", "release"]
-        assert {one["name"]: one["num_pending"] for one in await api.consumers("TODO")} == {"todo--eu": sent, "todo--us": 0}
+
+        async def pending() -> dict[str, int]:
+            return {one["name"]: one["num_pending"] for one in await api.consumers("TODO")}
+
+        await eventually_equal(pending, {"todo--eu": sent, "todo--us": 0})
         assert (await new.streams.plan("one")).changes == ()
 
 

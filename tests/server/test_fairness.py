@@ -181,7 +181,7 @@ async def test_a_worker_that_joins_is_busy_at_once(account: Account) -> None:
             async with at_work(account, bus, second, concurrency=3):
                 await eventually_async(lambda: second.started == 3)  # and no handler of the others has ended
                 assert first.started == 4
-                assert await unanswered(bus, 7)
+                await eventually_async(lambda: unanswered(bus, 7))
                 for handler in (first, second):
                     handler.let_go(20)
                 await eventually_async(lambda: left(bus, 0))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from buses import Account, read_intent
 from chaos.proxy import Proxy
-from support import eventually_async
+from support import eventually_async, eventually_equal
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
@@ -68,9 +68,9 @@ async def take(bus: AsyncSmithBus, loop: PullLoop, count: int) -> list[int]:
 
 async def test_a_paused_loop_requests_nothing_until_it_is_resumed(account: Account) -> None:
     async with account.applied() as bus:
-        loop = await started(bus)
+        loop = await started(bus, expires=60)  # later than the wait below ends
         await loop.pause()
-        assert await waiting(bus) == 0
+        await eventually_equal(lambda: waiting(bus), 0)
         await put(bus, 1, 3)
         await asyncio.sleep(1.2)  # past two heartbeats
         assert await unanswered(bus) == 0
@@ -109,9 +109,9 @@ async def test_what_was_on_its_way_when_it_was_paused_is_here(account: Account) 
 
 async def test_the_last_of_pause_and_resume_holds_and_both_may_be_repeated(account: Account) -> None:
     async with account.applied() as bus:
-        loop = await started(bus)
+        loop = await started(bus, expires=60)
         await asyncio.gather(loop.pause(), loop.resume(), loop.pause(), loop.pause())
-        assert await waiting(bus) == 0
+        await eventually_equal(lambda: waiting(bus), 0)
         await asyncio.gather(loop.resume(), loop.pause(), loop.resume(), loop.resume())
         await put(bus, 1, 1)
         assert await take(bus, loop, 1) == [1]

@@ -17,7 +17,7 @@ from buses import Account, Face, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Proxy
 from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
-from support import LOGIN, eventually_async, has_length, signed_in
+from support import LOGIN, eventually_async, eventually_has, has_length, signed_in
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
@@ -486,24 +486,23 @@ async def test_pulls_of_a_link_that_died_in_silence_are_answered_on_the_next(pin
 async def test_a_former_pull_is_dropped_if_the_server_has_noticed_the_loss(make_server: Any) -> None:
     """Its inbox is kept, since a lost link may linger; the server would go on to serve the pull."""
     async with behind_proxy(make_server) as (proxy, bus, _):
-        loop = await started(bus)
+        loop = await started(bus, expires=60)  # later than the wait below ends
         inbox = loop._inbox.subject
         proxy.cut()
         proxy.restore()
         await until_renewed(bus, loop, inbox)
         assert loop._inbox.former == 1
-        await eventually_async(lambda: pulled(bus))
-        assert (await bus._session.api.consumer_info(spec.stream, spec.name))["num_waiting"] == 1
+        await eventually_has(bus.consumer(spec).info, num_waiting=1)
         await loop.stop()
 
 
 async def test_no_inbox_is_kept_without_a_lost_link(account: Account) -> None:
     async with account.applied() as bus:
-        loop = await started(bus)
+        loop = await started(bus, expires=60)  # later than the wait below ends
         await loop._renew()
         assert not loop._inbox.former
-        await eventually_async(lambda: pulled(bus))
-        assert (await bus._session.api.consumer_info(spec.stream, spec.name))["num_waiting"] == 1
+        await bus._session.connection.confirm()
+        await eventually_has(bus.consumer(spec).info, num_waiting=1)
         await loop.stop()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from buses import Account, Face, health, log_entry, read_intent
 from chaos.proxy import Proxy
-from support import eventually_async
+from support import eventually_async, eventually_has
 
 from smith_sdk import AsyncSmithBus, Auth, aio, consumers, result_of, subjects, sync
 from smith_sdk._core.jetstream import lookup_reader, ordered_reader
@@ -101,7 +101,7 @@ async def test_two_readers_both_get_every_result_and_consumers_lose_none(face: F
             found = await everything(one.read(subjects.results.filter()))
             assert [message.payload for message in found] == results
             assert [message.subject for message in found] == [subjects.results.of(result) for result in results]
-        assert (await bus.consumer(consumers.http_results).info()).num_pending == 10
+        await eventually_has(bus.consumer(consumers.http_results).info, num_pending=10)
 
 
 async def test_a_message_says_what_it_is_and_has_nothing_to_acknowledge(face: Face) -> None:
@@ -182,8 +182,7 @@ async def test_streams_that_delete_what_is_acknowledged_are_read_without_taking_
         ]
         for what, options, expected in cases:
             assert await seqs(bus.read(what, **options)) == expected, (what, options)
-        info = await bus.consumer(spec).info()
-        assert (info.num_pending, info.num_ack_pending) == (6, 0)
+        await eventually_has(bus.consumer(spec).info, num_pending=6, num_ack_pending=0)
         assert first.metadata.stream == spec.stream
         async with AsyncSmithBus(face.url) as plain:
             assert await readers_of(plain, spec.stream) == []
