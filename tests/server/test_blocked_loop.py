@@ -98,8 +98,8 @@ async def test_a_blockage_is_reported_again_at_growing_intervals_and_at_its_end(
         first, second, third, end = lines
         assert all(line.startswith("admission: policy test_a_blockage_is_reported") for line in lines)
         lasted = [float(line.partition(" for ")[2].split()[0]) for line in (first, second, third)]
-        assert 2 * lasted[0] < lasted[1]
-        assert 1.5 * lasted[1] < lasted[2]
+        # each no earlier than it is due; on a busy machine, later
+        assert all(shown >= due for shown, due in zip(lasted, (0.2, 0.5, 1.0), strict=True)), lasted
         assert "no longer blocks the event loop, after " in end
 
 

@@ -120,7 +120,7 @@ async def test_a_stopped_listener_receives_no_more_states(nats_url: str) -> None
     waiting = asyncio.ensure_future(follow(changes))
     await asyncio.sleep(0)
     await changes.stop()
-    assert await asyncio.wait_for(waiting, 1) == []
+    assert await asyncio.wait_for(waiting, 20) == []
     await bus.connect()
     await bus.close()
     assert await follow(changes) == []

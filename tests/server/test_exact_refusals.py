@@ -218,7 +218,7 @@ async def test_emit_in_a_loop_is_told_of_a_refusal_without_a_flush(face: Face, m
                 return True
             return False
 
-        await eventually_async(is_refused, 2)
+        await eventually_async(is_refused)
 
 
 def test_refusals_are_bounded_and_end() -> None:

@@ -173,8 +173,8 @@ async def test_a_late_loop_releases_nothing_that_slots_become_free_for(account: 
         loop = pull(bus, lookahead=10, heartbeat=1.0)
         loop._pacer.limit, loop._pacer._measured_at = 20, math.inf  # as after a fast pace
         await loop.start()
-        began = time.monotonic()
         await eventually_async(lambda: len(loop._buffer) == 20)
+        began = time.monotonic()
         replies: list[str] = []
 
         async def slot() -> None:
@@ -186,7 +186,7 @@ async def test_a_late_loop_releases_nothing_that_slots_become_free_for(account: 
 
         slots = [asyncio.ensure_future(slot()) for _ in range(10)]
         await eventually_async(lambda: loop._handed_out == 10)
-        eventually(lambda: time.monotonic() > began + 0.8)  # the watchdog's round is due at 0.5
+        eventually(lambda: time.monotonic() > began + 0.8)  # the watchdog has a round every 0.5 s
         await eventually_async(lambda: len(replies) == 20, SOON)
         assert {reply.split(".")[4] for reply in replies} == {"1"}
         await loop.stop()

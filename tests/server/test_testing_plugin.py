@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -387,16 +388,16 @@ def test_only_the_first_test_pays_for_the_server(tmp_path: Path) -> None:
 
         @pytest.hookimpl(wrapper=True)
         def pytest_runtest_protocol(item):
-            began = time.perf_counter()
+            began = time.process_time()
             result = yield
-            print(f"took {time.perf_counter() - began:.4f}")
+            print(f"took {time.process_time() - began:.4f}")
             return result
         """,
     )
     assert status == 0, output
     took = [float(seconds) for seconds in re.findall(r"took ([0-9.]+)", output)]
     assert len(took) == 12
-    assert min(took[1:]) < took[0] / 3, took  # the quickest: what else the machine does is not the plugin's
+    assert median(took[1:]) < took[0] / 3, took  # processor time: what else the machine does is not the plugin's
 
 
 ACCOUNTS = """
