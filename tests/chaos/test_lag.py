@@ -259,8 +259,7 @@ def agrees(load: Load, looks: list[ConsumerLag], answers: list[dict[str, Any]], 
     assert behind <= most
     if counted_in > 1.1 * counted_out:
         assert {one.trend for one in looks[-3:]} == {"growing"}
-    was, now = looks[-2:]
-    lately = (was.observed_at, now.observed_at)
-    if load.rate(load.stored, *lately) > 1.1 * load.rate(load.completed, *lately):
-        assert now.drain_time is None
+    growing = [now for was, now in pairs if now.lag > was.lag]
+    assert growing, "it grew between no two looks"
+    assert {one.drain_time for one in growing} == {None}
     assert not any(one.stalled for one in looks)

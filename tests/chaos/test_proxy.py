@@ -180,16 +180,16 @@ def test_a_stalled_proxy_loses_nothing_and_pushes_back(proxy: Proxy, echo: Echo)
 
 def test_a_delay_is_a_delay_both_ways(proxy: Proxy) -> None:
     with client_of(proxy) as client:
-        proxy.delay(0.1)
+        proxy.delay(0.5)
         began = time.monotonic()
         client.sendall(b"x")
         assert read(client, 1) == b"x"
-        assert 0.2 <= time.monotonic() - began < 2
+        assert 1 <= time.monotonic() - began < 4
         proxy.delay(0)
         began = time.monotonic()
         client.sendall(b"x")
         assert read(client, 1) == b"x"
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 1
 
 
 def test_without_its_server_it_hangs_up() -> None:

@@ -114,8 +114,8 @@ def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())
     for name in ("equal", "quick", "slow"):
-        assert sum(figures[f"fairness.{name}.share_{place}"] for place in range(1, 5)) == pytest.approx(1, abs=0.003)
-    assert 0.25 < figures["fairness.equal.jain"] <= 1
+        assert min(figures[f"fairness.{name}.share_{place}"] for place in range(1, 5)) > 0, "each has handled some"
+    assert figures["fairness.equal.jain"] > 0.5, "two of four would have all"
     assert figures["fairness.slow.held"] > 0
     assert figures["fairness.killed.back_s"] > 1
     assert figures["fairness.joined.busy_s"] > 0
