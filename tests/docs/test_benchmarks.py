@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,39 @@ def test_what_shards_cost_the_servers(tmp_path: Path) -> None:
         assert figures[f"messages.{name}.deliver.per_s"] > 0
     assert figures["bucket.member_told_us"] > 0
     assert "| store a message: one stream, 16 shards |" in done.stdout
+
+
+@pytest.mark.timeout(LONG + 20)
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "part",
+    [
+        "publish",
+        "submit",
+        "consume",
+        "read",
+        "bulk",
+        "worker",
+        "breaker",
+        "telemetry",
+        "lag",
+        "latency",
+        "sharding",
+        "takeovers",
+        "memory",
+        pytest.param("uvloop", marks=pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed here")),
+        "scale",
+    ],
+)
+def test_every_other_part_runs_alone_and_has_figures(part: str, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", part, "--json", str(file), limit=LONG)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    own = {name: value for name, value in figures.items() if name.startswith({"scale": "import"}.get(part, part) + ".")}
+    assert own
+    assert all(isfinite(value) for value in own.values())
+    assert all(value > 0 for name, value in own.items() if name.endswith(("per_s", "ratio")))
 
 
 @pytest.mark.skipif(find_spec("natsio") is not None, reason="natsio is installed here")
