@@ -21,6 +21,9 @@ from support import eventually_async
 
 import smith_sdk.sync
 from smith_sdk import Admission, Allow, AsyncSmithBus, Deny, Quarantine, ResultCode, Transform, Trust, aio, consumers, subjects
+from smith_sdk._core.connection.parser import RawMessage
+from smith_sdk._core.jetstream import ack_window, in_flight
+from smith_sdk._core.jetstream.ack_window import AckWindow
 from smith_sdk._core.jetstream.api import StoredMessage
 from smith_sdk.aio import refused_messages
 from smith_sdk.aio.admission_case import Case
@@ -173,6 +176,32 @@ async def test_an_intent_published_twice_is_vetted_once_and_audited_twice(is_con
         await eventually_async(lambda: decided(bus))
         assert (await bus._session.api.stream_info("ATOMS_VETTED"))["state"]["last_seq"] == 1
         assert await events(bus) == [(intent.id, "ok", "policy")] * 2
+
+
+async def test_an_intent_that_is_sent_again_for_a_lost_ack_is_executed_once(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was executed meanwhile, so the stream has the id, and the message no more."""
+    lost: list[bytes] = []
+    on_ack = AckWindow._on_ack
+
+    def loses_the_first(window: AckWindow, message: RawMessage) -> None:
+        if b"ATOMS_VETTED" in message.data and not lost:
+            lost.append(message.data)
+        else:
+            on_ack(window, message)
+
+    monkeypatch.setattr(AckWindow, "_on_ack", loses_the_first)
+    monkeypatch.setattr(ack_window, "ACK_LATE", (0.5,))
+    monkeypatch.setattr(in_flight, "ACK_LATE", (0.5,))
+    async with account.applied() as bus, AsyncSmithBus(account.url) as other:
+        async with admitting(bus):
+            await publish(other, read_intent())
+            (message,) = await other.consumer(consumers.executor_fs_read).fetch(1, timeout=20)
+            await message.ack_sync()
+            await eventually_async(lambda: decided(bus))
+        assert lost
+        assert (await bus._session.api.stream_info("ATOMS_VETTED"))["state"]["last_seq"] == 1
 
 
 async def test_a_foreign_record_does_not_take_the_place_of_ours_in_the_quarantine(account: Account) -> None:

@@ -83,6 +83,7 @@ class Outputs:
             ack = await self._session.publish_request(request)
         except SmithError as error:
             ack = await self._patience.go_on(error, partial(self._session.publish_request, request))
+            may_be_done = True  # at the first attempt
         if ack.duplicate:
             is_ours = self._is_let_through(case, vetted, ruling, may_be_done or case.num_delivered > 1)
             await self._publish(vetted, ruling.data, key, intent_id, case.message, is_ours, headers, ack=ack)
@@ -211,7 +212,11 @@ class Outputs:
             request = _request(to, data, key, identity, headers)
             if ack is None:
                 ack = await self._patience.until_done(partial(self._session.publish_request, request), unless=unless)
-            if not ack.duplicate or await is_ours(await self._stored(to.stream, ack.seq)):
+            if not ack.duplicate:
+                return
+            there = await self._stored(to.stream, ack.seq)
+            # An interest stream deletes what is acknowledged: what the bus sent first may be done.
+            if (there is None and ack.resent) or await is_ours(there):
                 return
             log.warning(
                 "the message id %s on stream %s was taken by another message: publishing under a further one",

@@ -63,6 +63,7 @@ _MAX_WHY: Final = 300
 """Characters of a decoder's reason in an error message."""
 _NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the expected JSON."""
+_as_resent: Final = partial(msgspec.structs.replace, resent=True)
 _decode_ack: Final = msgspec.json.Decoder(PubAck).decode
 _decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
 
@@ -398,7 +399,7 @@ class AckWindow(Listener):
                 tally.acked += 1
             future = entry.future
             if not future.done():
-                future.set_result(ack)
+                future.set_result(_as_resent(ack) if ack.duplicate and entry.attempts > 1 else ack)
 
     def _on_no_ack(self, token: int, entry: Pending, message: RawMessage) -> None:
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":

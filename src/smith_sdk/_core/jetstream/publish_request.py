@@ -36,12 +36,14 @@ class PubAck(msgspec.Struct, frozen=True, gc=False):
     """A stream's acknowledgement that a message is stored.
 
     `stream` (str) has it at sequence `seq` (int, from 1). `duplicate` (bool): it was stored before,
-    under the same message id, and not a second time.
+    under the same message id, and not a second time. `resent` (bool): the bus has sent it more than
+    once, so a duplicate may be of its own first sending.
     """
 
     stream: str
     seq: int = 0
     duplicate: bool = False
+    resent: bool = False
 
 
 class AckFuture(Protocol):
