@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,31 @@ async def test_a_cancelled_task_ends_and_a_late_ack_finds_it_done() -> None:
         await task
     assert ack.done()
     assert not ack.cancel()
+
+
+@pytest.mark.parametrize("way", ["shield", "gather", "wait_for"])
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_what_asyncio_builds_on_awaitables_works_with_it(way: str, is_late: bool) -> None:
+    ack = PromptFuture[PubAck]()
+    if is_late:
+        ack.set_result(ACK)
+    ways: dict[str, Any] = {"shield": asyncio.shield, "gather": asyncio.gather, "wait_for": lambda ack: asyncio.wait_for(ack, 5)}
+    task = asyncio.ensure_future(ways[way](ack))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if not is_late:
+        ack.set_result(ACK)
+    async with asyncio.timeout(5):
+        assert await task in (ACK, [ACK])
+
+
+async def test_a_second_task_that_awaits_it_is_refused() -> None:
+    ack, log = PromptFuture[PubAck](), list[object]()
+    task = await started(ack, log)
+    with pytest.raises(RuntimeError, match="awaited by one task"):
+        await ack
+    ack.set_result(ACK)
+    assert await task == ACK
 
 
 async def test_a_deadline_around_it_holds() -> None:

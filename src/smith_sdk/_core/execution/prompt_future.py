@@ -1,4 +1,4 @@
-"""A future of which the end is awaited by one task, at once."""
+"""A future that one task awaits, and that resumes it as soon as it has ended."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 T = TypeVar("T")
 
 _PENDING: Final[Any] = object()
+_ONE_TASK: Final = "this future is awaited by one task, and no callback can be added to it"
 
 
 class PromptFuture(Generic[T]):
@@ -23,7 +24,9 @@ class PromptFuture(Generic[T]):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._asyncio_future_blocking = False
+        # Until a task awaits it, `asyncio.isfuture` takes it for any other awaitable, and `shield`,
+        # `gather` and `wait_for` await it in a task of their own.
+        self._asyncio_future_blocking: bool | None = None
         self._cancelled = False
         self._result: T = _PENDING
         self._error: BaseException | None = None
@@ -66,6 +69,8 @@ class PromptFuture(Generic[T]):
 
     def __await__(self) -> Generator[PromptFuture[T], None, T]:
         if not self.done():
+            if self._wake is not None:
+                raise RuntimeError(_ONE_TASK)
             self._asyncio_future_blocking = True
             yield self
         return self.result()
@@ -74,6 +79,8 @@ class PromptFuture(Generic[T]):
         return self._loop
 
     def add_done_callback(self, wake: Callable[[PromptFuture[T]], object], *, context: Context | None = None) -> None:
+        if context is None or self._wake is not None:
+            raise RuntimeError(_ONE_TASK)
         self._wake, self._context = wake, context
 
     def result(self) -> T:

@@ -54,7 +54,7 @@ async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
 
 
 Outcome = asyncio.Future[Any] | PromptFuture[Any]
-"""What a call in a thread ends."""
+"""The future that a call in a thread ends."""
 _Work = tuple[Outcome, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
 
 
