@@ -27,9 +27,9 @@ def watch_writes(look: Callable[[bytes, Callable[[bytes], object]], None]) -> No
         look(data, partial(by_loop, socket))
         by_loop(socket, data)
 
-    def on_thread(socket: SharedSocket, message: bytes) -> None:
-        look(message, socket._socket.send)
-        by_thread(socket, message)
+    def on_thread(socket: SharedSocket, sender: Any, message: bytes) -> None:
+        look(message, sender.socket.send)
+        by_thread(socket, sender, message)
 
     asyncio.StreamWriter.write = on_stream  # type: ignore[method-assign, assignment]
     SharedSocket.write = on_loop  # type: ignore[method-assign, assignment]

@@ -373,3 +373,66 @@ def test_a_storm_of_interrupts_leaves_a_bus_that_works_and_loses_nothing_confirm
     confirmed = child.ends_well(40)[-1].split()
     with SmithBus(url) as bus:
         assert next(one.last_seq for one in bus.streams.info() if one.name == "SDLC_RAW") >= len(confirmed) + 100
+
+
+DURING = {
+    "sending": "bus._aio._session.window._arrivals = RingingDeque()",
+    "queueing": "portal(bus).submits._queue = RingingDeque()",
+    "claiming": "ring_in(link(bus)._replies, '_is_between')",
+    "making a condition": "ring_in(threading, 'Condition')",
+}
+"""Steps of a call in which a thread has, or is about to take, what the loop needs as well."""
+WHAT = {
+    "publishes": """bus.publish(subject, event); say("published")""",
+    "closes": """bus.close(5); say("closed")""",
+}
+
+
+@pytest.mark.parametrize("does", WHAT)
+@pytest.mark.parametrize("during", DURING)
+def test_a_signal_handler_may_use_the_bus_in_the_middle_of_another_call(url: str, run: Run, during: str, does: str) -> None:
+    """It waits for the loop, which must not wait for the step that the handler has interrupted."""
+    body = f"""
+        import collections
+        left = [signal.SIGALRM]
+        def ring():
+            if left and threading.current_thread() is threading.main_thread():
+                signal.raise_signal(left.pop())
+        class RingingDeque(collections.deque):
+            def append(self, entry):
+                super().append(entry)
+                ring()
+        def ring_in(owner, name):
+            real = getattr(owner, name)
+            def rings(*args):
+                ring()
+                return real(*args)
+            setattr(owner, name, rings)
+        def link(bus):
+            return bus._aio._session.connection._reconnector.link
+        def portal(bus):
+            return bus._portal._thread
+        def handle(number, frame):
+            {WHAT[does]}
+        signal.signal(signal.SIGALRM, handle)
+        bus = SmithBus(url)
+        bus.connect()
+        for _ in range(3):
+            bus.publish(subject, event)
+        {DURING[during]}
+        try:
+            bus.publish(subject, event)
+            future = bus.submit(subject, event)
+            future.add_done_callback(lambda _: None)
+            future.result(10)
+        except (BusClosed, PublishUnconfirmed) as error:
+            say(type(error).__name__)
+        assert not left, "the handler did not run"
+        if {does != "closes"}:
+            bus.publish(subject, event)
+            bus.close()
+        say("over")
+    """
+    child = run(body, url)
+    child.expect("over", PROMPT)
+    assert child.ends_well()[0] in ("published", "closed")

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,15 @@ import pytest
 from smith_sdk._core.connection.shared_socket import SharedSocket
 
 END = b"."
+ended: list[Exception | None] = []
+"""With what a link was ended."""
+
+
+@pytest.fixture(autouse=True)
+def none_ends() -> Iterator[None]:
+    ended.clear()
+    yield
+    assert not ended
 
 
 def message(writer: int, number: int) -> bytes:
@@ -41,7 +51,7 @@ class Plain:
 
 
 async def shared_over(transport: Any, loop: Any = None) -> SharedSocket | None:
-    return SharedSocket.of(transport, loop or asyncio.get_running_loop(), lambda: bool(transport.waiting))
+    return SharedSocket.of(transport, loop or asyncio.get_running_loop(), lambda: bool(transport.waiting), ended.append)
 
 
 async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
@@ -50,7 +60,7 @@ async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
     reader, received = await asyncio.open_connection(sock=far)
-    shared = SharedSocket.of(transport, loop, lambda: False)
+    shared = SharedSocket.of(transport, loop, lambda: False, ended.append)
     assert shared is not None
     each, writers, counts = 200, 4, {"here": 0, "refused": 0}
 
@@ -97,6 +107,91 @@ async def test_a_signal_handler_that_interrupts_a_sending_does_not_send_into_it(
         assert inner == [False]
         assert shared.send(b"after", lambda: None)
         assert far.recv(100) == b"outerafter"
+        shared.close()
+
+
+async def test_the_loop_goes_on_without_a_thread_that_is_held_up_before_it_sends() -> None:
+    """As by a signal handler that waits for the loop."""
+    near, far = socket.socketpair()
+    with near, far:
+        shared = await shared_over(Plain(near))
+        assert shared is not None
+        begun, go_on = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def held_up() -> None:
+            loop.call_soon_threadsafe(begun.set)
+            assert go_on.wait(20)
+
+        sending = asyncio.ensure_future(asyncio.to_thread(shared.send, b"held up", held_up))
+        await asyncio.wait_for(begun.wait(), 20)
+        assert not await asyncio.to_thread(shared.send, b"by a thread", lambda: None), "it may not wait for the other"
+        shared.write(b"by the loop,")
+        assert await asyncio.to_thread(shared.send, b"by a thread,", lambda: None)
+        go_on.set()
+        assert await asyncio.wait_for(sending, 20)
+        assert await asyncio.to_thread(shared.send, b"after", lambda: None)
+        assert far.recv(100) == b"by the loop,by a thread,after"
+        shared.close()
+
+
+async def test_the_loop_writes_the_rest_for_a_thread_that_is_held_up_after_it_has_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = socket.socketpair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    near.setblocking(False)
+    with near, far:
+        shared = await shared_over(Plain(near))
+        assert shared is not None
+        begun, go_on = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def held_up(*args: object) -> None:
+            loop.call_soon_threadsafe(begun.set)
+            assert go_on.wait(20)
+
+        monkeypatch.setattr(shared, "_soon", held_up)  # called when a part was sent
+        data = message(0, 39) * 3
+        sending = asyncio.ensure_future(asyncio.to_thread(shared.send, data, lambda: None))
+        await asyncio.wait_for(begun.wait(), 20)
+        received = far.recv(len(data))
+        assert 0 < len(received) < len(data)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * len(data))
+        shared.write(b"by the loop")
+        go_on.set()
+        assert await asyncio.wait_for(sending, 20)
+        shared.close()
+        near.close()
+        while more := far.recv(len(data)):
+            received += more
+        assert received == data + b"by the loop"
+
+
+async def test_what_a_stopped_thread_sends_after_the_loop_has_gone_on_ends_the_link() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        shared = await shared_over(Plain(near))
+        assert shared is not None
+        loop, sender = asyncio.get_running_loop(), shared._sender
+        inside, begun, go_on = sender.socket.dup(), asyncio.Event(), threading.Event()
+
+        class Stopped:
+            """A socket, and a process that is stopped inside its call."""
+
+            def send(self, data: bytes) -> int:
+                loop.call_soon_threadsafe(begun.set)
+                assert go_on.wait(20)
+                return inside.send(data)
+
+        original, sender.socket = sender.socket, Stopped()  # type: ignore[assignment]
+        sending = asyncio.ensure_future(asyncio.to_thread(shared.send, b"too late", lambda: None))
+        await asyncio.wait_for(begun.wait(), 20)
+        sender.socket = original
+        shared.write(b"by the loop,")
+        go_on.set()
+        assert await asyncio.wait_for(sending, 20)
+        await asyncio.sleep(0)
+        assert "sent too late" in str(ended.pop())
+        inside.close()
         shared.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import inspect
 import threading
@@ -36,24 +37,29 @@ _Entry = tuple[Awaitable[None], None, _Context] | tuple[Prepared[Any], _Outcome,
 class HandoffQueue:
     """Work for `loop`, run in order. With a `limit`, threads block while the queue is that long."""
 
+    # No lock: a signal handler may interrupt a thread in any step, and wait for the loop, which
+    # must not wait for that thread. The steps of a deque are indivisible.
+
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None = None) -> None:
         self._loop = loop
         self._limit = limit
-        self._lock = threading.RLock()  # reentrant: a signal handler may interrupt `put` and call it
         self._states = threading.RLock()
         """Of the futures. Not of the module: a forked child may find that one held."""
-        self._room = threading.Condition(self._lock)
         self._queue: deque[_Entry] = deque()
-        self._batch: deque[_Entry] = deque()
+        self._waiting: deque[threading.Lock] = deque()
+        """Of each thread that waits for room: a lock that the loop releases."""
         self._running = 0
         self._marks = 0
-        self._awake = False
+        self._pauses = 0
+        """How often the loop has begun to wait for work."""
+        self._woken = -1
+        """Of these pauses, one that a thread has ended."""
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Number of entries that have not completed."""
-        return len(self._queue) + len(self._batch) + self._running - self._marks
+        return len(self._queue) + self._running - self._marks
 
     def put(self, work: Awaitable[None], context: _Context = None) -> None:
         """Queue `work`; its exception is logged. Blocks while full. Raises `BusClosed`.
@@ -76,16 +82,37 @@ class HandoffQueue:
         return outcome
 
     def _put(self, entry: _Entry) -> None:
-        with self._lock:
-            while self._limit is not None and len(self._queue) >= self._limit and not self._closed:
-                self._room.wait()
-            if self._closed:
-                raise BusClosed("the bus is closed")
-            self._queue.append(entry)
-            # In this order an interrupt between the two costs a needless wake-up, never loses one.
-            if not self._awake:
-                self._loop.call_soon_threadsafe(self._start)
-                self._awake = True
+        if self._limit is not None and len(self._queue) >= self._limit:
+            self._wait_for_room(self._limit)
+        if self._closed:
+            raise BusClosed("the bus is closed")
+        self._queue.append(entry)
+        # Read before the loop is woken: if it has paused again by the end, that is seen next time.
+        # And an interrupt between the two steps costs a needless wake-up, and loses none.
+        if (pauses := self._pauses) != self._woken:
+            self._wake_loop()
+            self._woken = pauses
+        if self._closed:  # meanwhile
+            self._end_unstarted()
+
+    def _wake_loop(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._start)
+        except RuntimeError:  # the loop is closed
+            if not self._closed:
+                raise
+
+    def _wait_for_room(self, limit: int) -> None:
+        while len(self._queue) >= limit and not self._closed:
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+            if len(self._queue) >= limit and not self._closed:  # the loop looks for it from now on
+                turn.acquire()
+
+    def _wake_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().release()
 
     def _start(self) -> None:
         if not self._closed and (self._task is None or self._task.done()):
@@ -94,15 +121,11 @@ class HandoffQueue:
     async def _drain(self) -> None:
         count = 0
         while True:
-            with self._lock:
-                self._batch, self._queue = self._queue, self._batch
-                if not self._batch:
-                    self._awake = False
-                    return
-                self._room.notify_all()
-            while self._batch:
+            while self._queue and not self._closed:
                 self._running = 1
-                entry = self._batch.popleft()
+                entry = self._queue.popleft()
+                if self._waiting and self._limit is not None and 2 * len(self._queue) <= self._limit:
+                    self._wake_waiting()
                 try:
                     if entry[1] is not None and (not entry[1].set_running_or_notify_cancel() or _begun(entry[0], entry[1])):
                         pass
@@ -125,6 +148,9 @@ class HandoffQueue:
                 count += 1
                 if count % _TURN == 0:
                     await asyncio.sleep(0)
+            self._pauses += 1
+            if self._closed or not self._queue:  # a thread may have put something in before it saw that
+                return
 
     async def flush(self) -> None:
         """Return once everything queued so far has run."""
@@ -135,11 +161,10 @@ class HandoffQueue:
             if not reached.done():
                 reached.set_result(None)
 
-        with self._lock:
-            if self._closed:
-                return
-            self._queue.append((mark(), None, None))
-            self._marks += 1
+        if self._closed:
+            return
+        self._marks += 1
+        self._queue.append((mark(), None, None))
         self._start()
         await reached
 
@@ -148,18 +173,19 @@ class HandoffQueue:
 
         The entry that is running ends with the loop's tasks.
         """
-        with self._lock:
-            self._closed = True
-            unstarted = [*self._batch, *self._queue]
-            self._batch.clear()
-            self._queue.clear()
-            self._marks = 0
-            self._room.notify_all()
-        for entry in unstarted:
-            if entry[1] is None:
-                _discard(entry[0])
-            elif entry[1].set_running_or_notify_cancel():
-                entry[1].set_exception(BusClosed("the bus was closed before this was sent"))
+        self._closed = True
+        self._marks = 0
+        self._end_unstarted()
+        self._wake_waiting()
+
+    def _end_unstarted(self) -> None:
+        with contextlib.suppress(IndexError):  # the queue is empty
+            while True:
+                entry = self._queue.popleft()
+                if entry[1] is None:
+                    _discard(entry[0])
+                elif entry[1].set_running_or_notify_cancel():
+                    entry[1].set_exception(BusClosed("the bus was closed before this was sent"))
 
 
 async def _within(context: contextvars.Context, work: Awaitable[None]) -> None:

@@ -17,8 +17,8 @@ class LightFuture(concurrent.futures.Future[T]):
     """`concurrent.futures.Future`, whose condition is made by the first call that needs it.
 
     A condition is a dozen objects, which the garbage collector visits. Of a thousand submits, few
-    are waited for before they have ended. The condition is made before such a call looks at the
-    state: so what finds none, under `lock`, need not tell anything to a thread.
+    are waited for before they have ended. A thread makes the condition before it looks at the
+    state. So where `lock` is held and there is none, no thread has to be woken.
     """
 
     # The state as the standard library keeps it: `concurrent.futures.wait` uses it, too.
@@ -34,13 +34,13 @@ class LightFuture(concurrent.futures.Future[T]):
     def __getattr__(self, name: str) -> Any:
         if name != "_condition":
             raise AttributeError(name)
+        # Nothing is called under the lock: a signal handler could run there, and wait for the loop,
+        # which takes the lock as well.
+        waiters, callbacks, condition = list[Any](), list[Any](), threading.Condition()
         with self._lock:
             if not self._made:
-                self._waiters: list[Any] = []
-                self._done_callbacks: list[Any] = []
-                self._condition = threading.Condition()
-                self._made = True
-            return self._condition
+                self._waiters, self._done_callbacks, self._condition, self._made = waiters, callbacks, condition, True
+        return self._condition
 
     def set_running_or_notify_cancel(self) -> bool:
         with self._lock:

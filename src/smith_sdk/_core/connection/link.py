@@ -196,7 +196,7 @@ class Link(Client):
         """Have `ask_here` send, if the socket allows that."""
         if self._shared is None and not self.over.done() and not self.server.is_websocket and self._socket is not None:
             socket = cast("asyncio.Transport", self._socket)
-            self._shared = SharedSocket.of(socket, self._loop, lambda: bool(self._pending))
+            self._shared = SharedSocket.of(socket, self._loop, lambda: bool(self._pending), self.lost)
             if self._shared is not None:
                 parser = self._parser
                 self._replies = ReplyReader.of(socket, self._loop, self.receive, self.lost, lambda: parser.is_between)
@@ -484,7 +484,7 @@ class Link(Client):
         if self._shared is None:
             self._write_pending()
         else:
-            with self._shared.lock:
+            with self._shared:
                 self._write_pending()
 
     def _write_pending(self) -> None:

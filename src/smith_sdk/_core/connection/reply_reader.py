@@ -18,7 +18,8 @@ _REPLY_SIZE: Final = 4096
 _LONGEST: Final = 0.2
 """Seconds that a thread reads for: then it is the loop's turn, with all its timers."""
 _LOOK: Final = 0.25
-"""Seconds between two looks at who reads. Longer than `_LONGEST`: what reads in both, hangs."""
+"""Seconds between two looks at the reader. Longer than `_LONGEST`: the same one in both hangs, or
+has taken long to send."""
 _BUSY: Final = 64
 """Requests for which no thread reads after one has found something else than its reply."""
 
@@ -26,7 +27,7 @@ _Received = list[bytes]
 
 
 class _Turn:
-    """Who reads, and the socket that threads use for that."""
+    """The thread that reads, if one does, and the socket that threads use for that."""
 
     def __init__(self, source: socket.socket) -> None:
         self.socket = source.dup()
@@ -74,8 +75,8 @@ class ReplyReader:
         # The loop waits for this instead of the socket: other threads may say whether it is to.
         self._gate = select.epoll()
         self._gate.register(self._socket, select.EPOLLIN)
-        transport.pause_reading()
         loop.add_reader(self._gate.fileno(), self._on_readable)
+        transport.pause_reading()
 
     @classmethod
     def of(
@@ -123,7 +124,9 @@ class ReplyReader:
             return False
         if self._is_between():
             self._watch(0)
-            return True
+            if self._turn is turn:
+                return True
+            self._watch(select.EPOLLIN)  # the loop has taken the turn back, while a signal handler ran
         turn.reader.clear()
         return False
 
@@ -214,9 +217,14 @@ class ReplyReader:
         reader = turn.reader.get(None)
         before, self._seen = self._seen, (reader, self._claims)
         if reader is not None and reader is before[0] and not self._gate.closed:
-            turn.socket.close()  # its thread, which was not reading all the time, can no longer do so
-            self._turn = _Turn(self._socket)
+            try:
+                self._turn = _Turn(self._socket)
+            except OSError as error:  # no more descriptors
+                self._lost(error)
+                return
+            turn.socket.close()  # its thread has not begun to read, or has ended: none takes that long
             self._take_all(reader)
+        if self._turn.reader.get(None) is None:
             self._watch(select.EPOLLIN)
         if self._seen != before:
             self._begin_to_look()

@@ -7,6 +7,48 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from typing import Final
+
+_LONGEST: Final = 0.25
+"""Seconds that the loop waits for a thread that sends: that takes microseconds, unless a signal
+handler has interrupted it."""
+
+
+class _Sender:
+    """The socket of the threads, and what one of them is sending."""
+
+    __slots__ = ("is_known", "is_over", "is_sending", "lock", "message", "sent", "socket")
+
+    def __init__(self, source: socket.socket) -> None:
+        self.socket = source
+        self.lock = threading.RLock()
+        """Held while something is written. Reentrant: a signal handler may interrupt `send` and
+        call it."""
+        self.is_sending = False
+        self.message = b""
+        self.sent: list[int] = []
+        """How many bytes of `message` were sent; empty until that is known."""
+        self.is_over = False
+        """Whether the loop has gone on without waiting for the thread."""
+        self.is_known = False
+        """Whether the loop then knew how much of the message was sent."""
+
+    @property
+    def rest(self) -> bytes:
+        """What was not sent of the message. The loop writes it before anything else."""
+        return self.message[self.sent[0] :] if self.sent else b""
+
+    def replaced(self) -> _Sender:
+        """One for other threads; the thread of this one cannot send any more."""
+        self.is_over = True  # first: a thread that sends at this moment looks at it afterwards
+        sent = tuple(self.sent)
+        self.is_known = bool(sent)
+        old = self.socket
+        # The number stays in use, so that nothing can be sent to another file.
+        found = _Sender(socket.socket(old.family, old.type, old.proto, old.detach()))
+        found.socket.setblocking(False)
+        found.message, found.sent = self.message, list(sent)
+        return found
 
 
 class SharedSocket:
@@ -14,89 +56,138 @@ class SharedSocket:
 
     A thread that sends its message itself saves two things that cost more than the sending: to wake
     the loop's thread, and a turn of the loop.
+
+    Neither waits long for the other. Threads leave it to the loop while anything else is written. A
+    signal handler that interrupts a thread which sends may itself wait for the loop, as one that
+    closes the bus does: the loop goes on without that thread.
     """
 
     def __init__(
-        self, transport: asyncio.WriteTransport, loop: asyncio.AbstractEventLoop, is_waiting: Callable[[], bool]
+        self,
+        transport: asyncio.WriteTransport,
+        loop: asyncio.AbstractEventLoop,
+        is_waiting: Callable[[], bool],
+        lost: Callable[[Exception | None], None],
     ) -> None:
         self._transport = transport
         self._loop = loop
         # Its own descriptor: the loop may close the transport's while a thread sends, and its
         # number may then be that of another file.
-        self._socket: socket.socket = transport.get_extra_info("socket").dup()
+        self._sender = _Sender(transport.get_extra_info("socket").dup())
         self._is_waiting = is_waiting
         """Whether the loop has something to write."""
-        self.lock = threading.RLock()
-        """Held while something is written. Reentrant: a signal handler may interrupt `send` and
-        call it."""
-        self._is_sending = False
+        self._lost = lost
+        self._is_closed = False
         self._is_backed_up = transport.get_write_buffer_size() > 0
         """Whether the transport had unsent bytes when the loop wrote last.
 
         Threads do not ask the transport: since Python 3.12 it takes a chunk that was sent in part
         out of its buffer before it puts the rest back, and looks empty between the two.
         """
-        self._rest = b""
-        """What was not sent of a thread's message. The loop writes it before anything else."""
 
     @classmethod
     def of(
-        cls, transport: asyncio.WriteTransport, loop: asyncio.AbstractEventLoop, is_waiting: Callable[[], bool]
+        cls,
+        transport: asyncio.WriteTransport,
+        loop: asyncio.AbstractEventLoop,
+        is_waiting: Callable[[], bool],
+        lost: Callable[[Exception | None], None],
     ) -> SharedSocket | None:
         """None if only the transport can write: with TLS, and on loops that do not write at once,
         such as uvloop's and that of Windows."""
         if transport.get_extra_info("sslcontext") is not None or not isinstance(loop, asyncio.SelectorEventLoop):
             return None
         try:
-            return cls(transport, loop, is_waiting)
+            return cls(transport, loop, is_waiting, lost)
         except OSError:  # closed just now
             return None
 
+    # ---- in the loop
+
+    def __enter__(self) -> None:
+        """Have no thread send until `__exit__`."""
+        if not self._sender.lock.acquire(timeout=_LONGEST):
+            self._sender = self._sender.replaced()
+            self._sender.lock.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self._sender.lock.release()
+
     def write(self, data: bytes) -> None:
-        """`transport.write`, for the loop."""
-        with self.lock:
-            rest, self._rest = self._rest, b""
+        """`transport.write`."""
+        with self:
+            rest = self._sender.rest
+            self._sender.sent.clear()
             self._transport.write(rest + data if rest else data)
             self._is_backed_up = self._transport.get_write_buffer_size() > 0
 
-    def send(self, message: bytes, before: Callable[[], None]) -> bool:
-        """Send `message` in the calling thread; `before` is called if that is possible.
-
-        False, and nothing is done, while others have to be sent first: the loop is to `write` it
-        then. An error of the socket is not reported here: the loop notices it.
-        """
-        with self.lock:
-            if self._is_sending or self._is_backed_up or self._rest or self._is_waiting() or self._transport.is_closing():
-                return False
-            self._is_sending = True
-            try:
-                before()
-                self._send(message)
-            finally:
-                self._is_sending = False
-        return True
-
-    def _send(self, message: bytes) -> None:
-        sent: list[int] = []
-        try:
-            # In one call: an exception of a signal handler (Ctrl-C) comes before or after it, and
-            # never leaves a part of a message whose rest is not known.
-            sent.extend(map(self._socket.send, (message,)))
-        except BlockingIOError:
-            sent.append(0)
-        except OSError:
-            return
-        finally:
-            if sent and sent[0] < len(message):
-                self._rest = message[sent[0] :]
-                with contextlib.suppress(RuntimeError):  # the loop is closed
-                    self._loop.call_soon_threadsafe(self._write_rest)
-
     def _write_rest(self) -> None:
-        if self._rest and not self._transport.is_closing():
+        if self._sender.rest and not self._transport.is_closing():
             self.write(b"")
 
     def close(self) -> None:
         """Threads send no more. Safe to repeat."""
-        with self.lock:
-            self._socket.close()
+        self._is_closed = True  # first: a thread that sends at this moment looks at it afterwards
+        self._close(self._sender)
+
+    # ---- in a thread
+
+    def send(self, message: bytes, before: Callable[[], None]) -> bool:
+        """Send `message` in the calling thread; `before` is called if that is possible.
+
+        False, and nothing is done, while anything else is written or has to be first: the loop is
+        to `write` it then. An error of the socket is not reported here: the loop notices it.
+        """
+        sender = self._sender
+        if not sender.lock.acquire(blocking=False):
+            return False
+        try:
+            if sender.is_sending or sender.is_over or sender.rest or self._is_busy():
+                return False
+            sender.is_sending = True
+            try:
+                before()
+                self._send(sender, message)
+            finally:
+                sender.is_sending = False
+        finally:
+            sender.lock.release()
+            if self._is_closed:
+                self._close(sender)
+        return True
+
+    def _is_busy(self) -> bool:
+        return self._is_closed or self._is_backed_up or self._is_waiting() or self._transport.is_closing()
+
+    def _send(self, sender: _Sender, message: bytes) -> None:
+        sender.sent.clear()
+        sender.message = message
+        try:
+            # In one call: an exception of a signal handler (Ctrl-C) comes before or after it, and
+            # never leaves a part of a message whose rest is not known.
+            sender.sent.extend(map(sender.socket.send, (message,)))
+        except BlockingIOError:
+            sender.sent.append(0)
+        except OSError:
+            return
+        finally:
+            if sender.is_over:
+                if sender.sent and sender.sent[0] and not sender.is_known:
+                    # The process was stopped here, and the loop was the first to go on: it has
+                    # written in between.
+                    self._soon(self._lost, OSError("a message was sent too late, by a thread that was stopped"))
+            elif sender.rest:
+                self._soon(self._write_rest)
+
+    def _soon(self, function: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(function, *args)
+
+    # ---- in either
+
+    def _close(self, sender: _Sender) -> None:
+        # Not under a thread that sends, which does it then: the number could be that of another
+        # file at once.
+        if sender.lock.acquire(blocking=False):
+            sender.socket.close()
+            sender.lock.release()
