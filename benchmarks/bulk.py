@@ -7,9 +7,10 @@ from statistics import median
 
 import others
 from batch import STREAM, Batch
-from harness import WINDOW, Peer, Rates, check, fresh_server, rates
+from harness import WINDOW, Peer, Rates, fresh_server, rates, ratio
 from msgspec.structs import replace
 from tables import Flat, Rows, table
+from workloads import ours_publish_many
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk.topology import CONTRACT
@@ -22,13 +23,8 @@ ROWS = {
     "natsio_fast": "natsio-jetstream-batch, fast ingest",
     "atomic": f"atomic batches of {ATOMIC:,}",
 }
-
-
-def _window(bus: AsyncSmithBus) -> Peer:
-    async def peer(batch: Batch) -> None:
-        check(await bus.publish_many(batch.envelopes), batch)
-
-    return peer
+_RATIOS = {"fast": "bulk.{kind}.ratio", "natsio_fast": "bulk.{kind}.natsio_fast.ratio", "atomic": "bulk.atomic.ratio"}
+"""What a peer's ratio to the window is called."""
 
 
 def _fast(bus: AsyncSmithBus, *, ids: bool) -> Peer:
@@ -58,7 +54,7 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
         bus = await stack.enter_async_context(AsyncSmithBus(server.url, contract=contract, max_pending_messages=WINDOW))
         await bus.streams.apply(profile="dev")
         for kind, ids in (("without_ids", False), ("with_ids", True)):
-            peers = {"window": _window(bus), "fast": _fast(bus, ids=ids)}
+            peers = {"window": ours_publish_many(bus), "fast": _fast(bus, ids=ids)}
             if not ids:
                 peers["atomic"] = _atomic(bus)
             peers |= await stack.enter_async_context(others.peers(f"bulk_{kind}", server.url))
@@ -71,16 +67,10 @@ def _figures(kind: str, measured: Rates) -> dict[str, float]:
     for peer, all_rounds in measured.items():
         found[f"bulk.{kind}.{peer}.msgs_per_s"] = median(one.rate for one in all_rounds)
         found[f"bulk.{kind}.{peer}.cpu_us"] = median(one.cpu_us for one in all_rounds)
-
-    def ratio(peer: str, other: str) -> float:
-        pairs = zip(measured[peer], measured[other], strict=True)
-        return median(one.rate / another.rate for one, another in pairs)
-
-    found[f"bulk.{kind}.ratio"] = ratio("fast", "window")
-    if "atomic" in measured:
-        found["bulk.atomic.ratio"] = ratio("atomic", "window")
+        if peer in _RATIOS:
+            found[_RATIOS[peer].format(kind=kind)] = ratio(all_rounds, measured["window"])
     if "natsio_fast" in measured:
-        found[f"bulk.{kind}.ratio_to_natsio_fast"] = ratio("fast", "natsio_fast")
+        found[f"bulk.{kind}.ratio_to_natsio_fast"] = ratio(measured["fast"], measured["natsio_fast"])
     return found
 
 
@@ -90,6 +80,7 @@ def show(flat: Flat) -> None:
         for peer, name in ROWS.items():
             key = f"bulk.{kind}.{peer}"
             if f"{key}.cpu_us" in flat:
-                ratio = flat[f"{key}.msgs_per_s"] / flat[f"bulk.{kind}.window.msgs_per_s"]
-                rows.append((name, f"{flat[f'{key}.msgs_per_s']:,}", f"{ratio:.2f}", f"{flat[f'{key}.cpu_us']:.1f}"))
+                to_window = 1 if peer == "window" else flat.get(_RATIOS[peer].format(kind=kind))
+                shown = "" if to_window is None else f"{to_window:.2f}"
+                rows.append((name, f"{flat[f'{key}.msgs_per_s']:,}", shown, f"{flat[f'{key}.cpu_us']:.1f}"))
         table(f"Bulks {title} (the window has them always)", ("way", "messages/s", "x window", "CPU us each"), rows)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from statistics import median
 
 import workloads
-from harness import WINDOW, Rates, fresh_server, rates
+from harness import WINDOW, Rates, cpu_ratio, fresh_server, rates, ratio
 from tables import TITLES, Flat, table
 
 from smith_sdk import AsyncSmithBus, Backoff, CircuitBreaker
@@ -29,12 +29,7 @@ async def publishing(rounds: int, counts: dict[str, int]) -> dict[str, float]:
     ):
         for work in WORK:
             peers = {name: workloads.ASYNC[work](bus) for name, bus in zip(BUSES, (without, default), strict=True)}
-            measured: Rates = {name: [] for name in BUSES}
-            for order in (BUSES, BUSES[::-1]):  # whoever is first in a round has the colder server
-                found = await rates(server, {name: peers[name] for name in order}, (rounds + 1) // 2, counts[work])
-                for name in BUSES:
-                    measured[name] += found[name]
-            figures.update(_figures(work, measured))
+            figures.update(_figures(work, await rates(server, peers, rounds, counts[work])))
     return figures
 
 
@@ -43,9 +38,8 @@ def _figures(work: str, measured: Rates) -> dict[str, float]:
     for name in BUSES:
         found[f"breaker.{work}.{name}.msgs_per_s"] = median(one.rate for one in measured[name])
         found[f"breaker.{work}.{name}.cpu_us"] = median(one.cpu_us for one in measured[name])
-    pairs = list(zip(measured["default"], measured["without"], strict=True))
-    found[f"breaker.{work}.ratio"] = median(one.rate / other.rate for one, other in pairs)
-    found[f"breaker.{work}.cpu_ratio"] = median(one.cpu_us / other.cpu_us for one, other in pairs)
+    found[f"breaker.{work}.ratio"] = ratio(measured["default"], measured["without"])
+    found[f"breaker.{work}.cpu_ratio"] = cpu_ratio(measured["default"], measured["without"])
     return found
 
 

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from statistics import median
 from typing import Any, NamedTuple, Protocol
 
 import nats
@@ -40,8 +41,6 @@ class Used(NamedTuple):
 
 Rates = dict[str, list[Round]]
 """The rounds of each peer."""
-Peer = Callable[[Batch], Awaitable[Used | None]]
-"""Does the work on one batch; returns when it is done. The harness measures what returns None."""
 
 
 class Ack(Protocol):
@@ -51,7 +50,12 @@ class Ack(Protocol):
     def duplicate(self) -> bool | None: ...
 
 
-def check(acks: Sequence[Ack], batch: Batch) -> None:
+Peer = Callable[[Batch], Awaitable[Used | Sequence[Ack] | None]]
+"""Does the work on one batch; returns when it is done, with the acks that it has: the harness
+checks them after the clock has stopped. It measures what does not return `Used`."""
+
+
+def _check(acks: Sequence[Ack], batch: Batch) -> None:
     if len(acks) != len(batch) or any(ack.duplicate for ack in acks):
         raise RuntimeError(f"{len(acks)} acks for {len(batch)} messages, or some are duplicates")
 
@@ -144,27 +148,54 @@ async def rates(
     server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False, acking: bool = False
 ) -> Rates:
     """Each peer's rounds; `reading`: the batch is in the stream before the clock starts; `acking`:
-    it is stopped once the server has every ack."""
+    it is stopped once the server has every ack. Each round begins with another peer: whoever is
+    first has the colder server."""
     found: Rates = {name: [] for name in peers}
+    names = list(peers)
     for number in range(rounds + 1):
-        for name, peer in peers.items():
-            batch = new_batch(count if number else min(count, WARM_UP))
-            await server.purge()
-            if reading:
-                await server.fill(batch)
-            if (there := await server.stored()) != (len(batch) if reading else 0):
-                raise RuntimeError(f"{there} messages in the stream before {name} began")
-            gc.collect()
-            gc.freeze()
-            started, used = time.perf_counter(), time.process_time()
-            async with asyncio.timeout(LONGEST):
-                own = await peer(batch)
-            if acking:
-                await server.all_acked()
-            took, used = own or (time.perf_counter() - started, time.process_time() - used)
-            gc.unfreeze()
-            if (there := await server.stored()) != len(batch):
-                raise RuntimeError(f"{name}: {there} messages in the stream, not {len(batch)}")
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            many = count if number else min(count, WARM_UP)
+            one = await one_round(server, peers[name], many, reading=reading, acking=acking)
             if number:
-                found[name].append(Round(len(batch) / took, used / len(batch) * 1e6))
+                found[name].append(one)
     return found
+
+
+async def one_round(server: Server, peer: Peer, count: int, *, reading: bool = False, acking: bool = False) -> Round:
+    batch = new_batch(count)
+    await server.purge()
+    if reading:
+        await server.fill(batch)
+    if (there := await server.stored()) != (count if reading else 0):
+        raise RuntimeError(f"{there} messages in the stream before the round began")
+    gc.collect()
+    gc.freeze()
+    started, used = time.perf_counter(), time.process_time()
+    async with asyncio.timeout(LONGEST):
+        done = await peer(batch)
+    # The questions to the server take time that the peer's acks need, too, but are not its work.
+    returned, used = time.perf_counter(), time.process_time() - used
+    if acking:
+        await server.all_acked()
+    ended = time.perf_counter()
+    gc.unfreeze()
+    if isinstance(done, Used):
+        took, used = done.seconds + (ended - returned), done.cpu_seconds
+    else:
+        took = ended - started
+        if done is not None:
+            _check(done, batch)
+    if (there := await server.stored()) != count:
+        raise RuntimeError(f"{there} messages in the stream, not {count}")
+    return Round(count / took, used / count * 1e6)
+
+
+def ratio(ones: Sequence[Round], others: Sequence[Round]) -> float:
+    """The median of the ratios of the rates within the rounds."""
+    return median(one.rate / other.rate for one, other in zip(ones, others, strict=True))
+
+
+def cpu_ratio(ones: Sequence[Round], others: Sequence[Round]) -> float:
+    """The same of the processor times."""
+    return median(one.cpu_us / other.cpu_us for one, other in zip(ones, others, strict=True))

@@ -9,12 +9,12 @@ Dependency group `bench`; each is left out where it is not installed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import distributions
 
 from batch import CONSUMER, STREAM, Batch
-from harness import AHEAD, WINDOW, Peer, check
+from harness import AHEAD, WINDOW, Ack, Peer
 
 PACKAGES = {
     "natsio": "natsio",
@@ -44,16 +44,16 @@ async def peers(work: str, url: str) -> AsyncIterator[dict[str, Peer]]:
 
 @asynccontextmanager
 async def natsio_publish_async(url: str) -> AsyncIterator[Peer]:
-    """Pipelined; waits without a deadline while the window is full."""
+    """Pipelined; waits for up to a minute while the window is full."""
     import natsio
 
     async with await natsio.connect(url) as client:
         js = client.jetstream(publish_async_max_pending=WINDOW, publish_async_stall_wait=60.0)
 
-        async def peer(batch: Batch) -> None:
+        async def peer(batch: Batch) -> Sequence[Ack]:
             futures = [await js.publish_async(where, data, msg_id=msg_id) for where, data, msg_id in batch.wires]
             await js.publish_async_complete()
-            check([future.result() for future in futures], batch)
+            return [future.result() for future in futures]
 
         yield peer
 
@@ -65,8 +65,8 @@ async def natsio_publish(url: str) -> AsyncIterator[Peer]:
     async with await natsio.connect(url) as client:
         js = client.jetstream()
 
-        async def peer(batch: Batch) -> None:
-            check([await js.publish(where, data, msg_id=msg_id) for where, data, msg_id in batch.wires], batch)
+        async def peer(batch: Batch) -> Sequence[Ack]:
+            return [await js.publish(where, data, msg_id=msg_id) for where, data, msg_id in batch.wires]
 
         yield peer
 

@@ -23,13 +23,14 @@ The rules:
 - One process. All clients share one event loop (asyncio's own) and take turns; the blocking face is
   called from one thread while that loop is idle, and has its own loop in a second thread, as
   always.
-- Rounds are interleaved (A B C A B C ...), the stream is purged before each, every round has
+- Rounds are interleaved (A B C, B C A, ...), the stream is purged before each, every round has
   message ids of its own. A rate is the median of its rounds, a ratio the median of the ratios
   within the rounds. A shorter round that warms up is not counted.
 - The clock stops when the last ack of a publish has been received, and when the server has counted
   the last ack of a message that was read: for every peer the harness asks the server itself, on a
   connection of its own.
-- The processor time is this process's own, over all its threads and without the server's. It moves
+- The processor time is this process's own, over all its threads, without the server's and without
+  those questions. It moves
   less than the rates do when others use the machine, and says where a rate is the server's limit,
   not the client's.
 - Before each round the garbage collector runs and what is there is frozen; during it the collector

@@ -10,7 +10,7 @@ from pathlib import Path
 import natives
 import others
 from batch import CONSUMER, PAYLOAD_BYTES, STREAM, Batch
-from harness import AHEAD, WINDOW, Peer, Rates, check, connections, fresh_server, rates
+from harness import AHEAD, WINDOW, Ack, Peer, Rates, connections, fresh_server, rates
 from nats.aio.client import Client
 from tables import CALLS, PEERS, TITLES, Flat, Rows, table
 
@@ -32,11 +32,11 @@ async def measure(
         return await rates(server, chosen, rounds, count, reading=work in ("consume", "read"), acking=work == "consume")
 
 
-def threaded(work: Callable[[Batch], None]) -> Peer:
+def threaded(work: Callable[[Batch], Sequence[Ack] | None]) -> Peer:
     """`work` of the blocking face, called from a thread: it refuses to run inside an event loop."""
 
-    async def peer(batch: Batch) -> None:
-        await asyncio.to_thread(work, batch)
+    async def peer(batch: Batch) -> Sequence[Ack] | None:
+        return await asyncio.to_thread(work, batch)
 
     return peer
 
@@ -45,32 +45,32 @@ def publish_async(client: Client) -> Peer:
     """nats-py, pipelined."""
     js = client.jetstream(publish_async_max_pending=WINDOW)
 
-    async def peer(batch: Batch) -> None:
+    async def peer(batch: Batch) -> Sequence[Ack]:
         futures = [await js.publish_async(where, data, headers={"Nats-Msg-Id": msg_id}) for where, data, msg_id in batch.wires]
         await js.publish_async_completed()
-        check([future.result() for future in futures], batch)
+        return [future.result() for future in futures]
 
     return peer
 
 
 def ours_publish_many(bus: AsyncSmithBus) -> Peer:
-    async def peer(batch: Batch) -> None:
-        check(await bus.publish_many(batch.envelopes), batch)
+    async def peer(batch: Batch) -> Sequence[Ack]:
+        return await bus.publish_many(batch.envelopes)
 
     return peer
 
 
 def ours_submit(bus: AsyncSmithBus) -> Peer:
-    async def peer(batch: Batch) -> None:
+    async def peer(batch: Batch) -> Sequence[Ack]:
         futures = [await bus.submit(subject, payload) for subject, payload in batch.typed]
-        check([await future for future in futures], batch)
+        return [await future for future in futures]
 
     return peer
 
 
 def ours_publish(bus: AsyncSmithBus) -> Peer:
-    async def peer(batch: Batch) -> None:
-        check([await bus.publish(subject, payload) for subject, payload in batch.typed], batch)
+    async def peer(batch: Batch) -> Sequence[Ack]:
+        return [await bus.publish(subject, payload) for subject, payload in batch.typed]
 
     return peer
 
@@ -82,8 +82,8 @@ ASYNC = {"publish_many": ours_publish_many, "submit": ours_submit, "publish": ou
 def publish_many(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """A list of envelopes in one call."""
 
-    def ours_blocking(batch: Batch) -> None:
-        check(blocking.publish_many(batch.envelopes), batch)
+    def ours_blocking(batch: Batch) -> Sequence[Ack]:
+        return blocking.publish_many(batch.envelopes)
 
     return {"nats_py": publish_async(client), "async": ours_publish_many(bus), "blocking": threaded(ours_blocking)}
 
@@ -91,9 +91,9 @@ def publish_many(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict
 def submit(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """One call per message without waiting for its ack, then all the acks."""
 
-    def ours_blocking(batch: Batch) -> None:
+    def ours_blocking(batch: Batch) -> Sequence[Ack]:
         futures = [blocking.submit(subject, payload) for subject, payload in batch.typed]
-        check([future.result() for future in futures], batch)
+        return [future.result() for future in futures]
 
     return {"nats_py": publish_async(client), "async": ours_submit(bus), "blocking": threaded(ours_blocking)}
 
@@ -102,12 +102,11 @@ def publish(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str,
     """One call per message, waiting for its ack."""
     js = client.jetstream()
 
-    async def theirs(batch: Batch) -> None:
-        acks = [await js.publish(where, data, headers={"Nats-Msg-Id": msg_id}) for where, data, msg_id in batch.wires]
-        check(acks, batch)
+    async def theirs(batch: Batch) -> Sequence[Ack]:
+        return [await js.publish(where, data, headers={"Nats-Msg-Id": msg_id}) for where, data, msg_id in batch.wires]
 
-    def ours_blocking(batch: Batch) -> None:
-        check([blocking.publish(subject, payload) for subject, payload in batch.typed], batch)
+    def ours_blocking(batch: Batch) -> Sequence[Ack]:
+        return [blocking.publish(subject, payload) for subject, payload in batch.typed]
 
     return {"nats_py": theirs, "async": ours_publish(bus), "blocking": threaded(ours_blocking)}
 
