@@ -71,13 +71,13 @@ async def worker(rate: int, seconds: float) -> list[float]:
             watch.sent(payload.intent_id)
             await bus.submit(subjects.results.of(payload), payload)
 
-        running = asyncio.ensure_future(reader.run())
-        await asyncio.sleep(0.2)
-        gc.collect()
-        await paced(rate, count, send)
-        await asyncio.wait_for(watch.done.wait(), 20)
-        await reader.stop()
-        await running
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.run())
+            await asyncio.sleep(0.2)
+            gc.collect()
+            await paced(rate, count, send)
+            await asyncio.wait_for(watch.done.wait(), 20)
+            await reader.stop()
     return watch.took[warm:]
 
 
@@ -109,12 +109,12 @@ async def nats_py(rate: int, seconds: float) -> list[float]:
             watch.sent(where)
             await js.publish_async(where, data, headers={"Nats-Msg-Id": msg_id})
 
-        running = asyncio.ensure_future(read())
-        await asyncio.sleep(0.2)
-        gc.collect()
-        await paced(rate, count, send)
-        await asyncio.wait_for(watch.done.wait(), 20)
-        await running
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+            await asyncio.sleep(0.2)
+            gc.collect()
+            await paced(rate, count, send)
+            await asyncio.wait_for(watch.done.wait(), 20)
         await publisher.close()
         await reader.close()
     return watch.took[warm:]

@@ -13,7 +13,7 @@ from statistics import median
 
 import workloads
 from batch import Batch
-from harness import WINDOW, Peer, Rates, fresh_server, rates
+from harness import WINDOW, Peer, Rates, cpu_ratio, fresh_server, rates, ratio
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -90,10 +90,10 @@ def _worker(bus: AsyncSmithBus) -> Peer:
             if not left:
                 done.set()
 
-        running = asyncio.ensure_future(worker.run(signals=()))
-        await done.wait()
-        await worker.stop()
-        await running
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.run(signals=()))
+            await done.wait()
+            await worker.stop()
 
     return peer
 
@@ -104,9 +104,8 @@ def _figures(work: str, measured: Rates) -> dict[str, float]:
         key = f"telemetry.{work}.{name}"
         found[f"{key}.msgs_per_s"] = median(one.rate for one in own)
         found[f"{key}.cpu_us"] = median(one.cpu_us for one in own)
-        pairs = list(zip(own, measured["without"], strict=True))
-        found[f"{key}.ratio"] = median(one.rate / other.rate for one, other in pairs)
-        found[f"{key}.cpu_ratio"] = median(one.cpu_us / other.cpu_us for one, other in pairs)
+        found[f"{key}.ratio"] = ratio(own, measured["without"])
+        found[f"{key}.cpu_ratio"] = cpu_ratio(own, measured["without"])
     return found
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from batch import Batch
-from harness import Peer, connections, fresh_server, rates
+from harness import Peer, connections, fresh_server, rates, ratio
 from tables import Flat, table
 
 from smith_sdk import AsyncSmithBus, Message, SmithBus, Worker, consumers, sync
@@ -32,13 +32,9 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
     for name, all_rounds in measured.items():
         found[f"worker.{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
         found[f"worker.{name}.cpu_us"] = median(one.cpu_us for one in all_rounds)
-        found[f"worker.{name}.ratio"] = median(
-            one.rate / loop.rate for one, loop in zip(all_rounds, measured["loop"], strict=True)
-        )
+        found[f"worker.{name}.ratio"] = ratio(all_rounds, measured["loop"])
     for reader in ("plain", "blocking"):
-        found[f"worker.{reader}.ratio_to_async"] = median(
-            one.rate / worker.rate for one, worker in zip(measured[reader], measured["worker"], strict=True)
-        )
+        found[f"worker.{reader}.ratio_to_async"] = ratio(measured[reader], measured["worker"])
     return found
 
 
@@ -65,41 +61,41 @@ def peers(bus: AsyncSmithBus, blocking: SmithBus) -> Mapping[str, Peer]:
             if not left:
                 done.set()
 
-        running = asyncio.ensure_future(working.run())
-        await done.wait()
-        await working.stop()
-        await running
+        async with asyncio.TaskGroup() as group:
+            group.create_task(working.run())
+            await done.wait()
+            await working.stop()
 
     async def plain(batch: Batch) -> None:
         working = Worker(bus, consumers.http_results, concurrency=SLOTS)
-        done = threading.Event()
+        done = asyncio.Event()
         working.handler(_counting(len(batch), done))
-        running = asyncio.ensure_future(working.run())
-        await asyncio.to_thread(done.wait)
-        await working.stop()
-        await running
+        async with asyncio.TaskGroup() as group:
+            group.create_task(working.run())
+            await done.wait()
+            await working.stop()
 
     async def of_the_blocking_face(batch: Batch) -> None:
         working = sync.Worker(blocking, consumers.http_results, concurrency=SLOTS)
-        done = threading.Event()
+        done = asyncio.Event()
         working.handler(_counting(len(batch), done))
-        running = asyncio.ensure_future(asyncio.to_thread(working.run))
-        await asyncio.to_thread(done.wait)
-        await asyncio.to_thread(working.stop)
-        await running
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(working.run))
+            await done.wait()
+            await asyncio.to_thread(working.stop)
 
     return {"loop": loop, "worker": worker, "plain": plain, "blocking": of_the_blocking_face}
 
 
-def _counting(count: int, done: threading.Event) -> Callable[[Any], None]:
-    left, lock = count, threading.Lock()
+def _counting(count: int, done: asyncio.Event) -> Callable[[Any], None]:
+    left, lock, loop = count, threading.Lock(), asyncio.get_running_loop()
 
     def handle(message: Any) -> None:
         nonlocal left
         with lock:
             left -= 1
             if not left:
-                done.set()
+                loop.call_soon_threadsafe(done.set)
 
     return handle
 
