@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
+LONGEST = 300.0  # seconds
 
-async def run(module: str, *arguments: str) -> dict[str, Any]:
-    """The output of `module.py` of this directory. The process ends if this call is interrupted."""
+
+async def run(module: str, *arguments: str, url: str = "") -> dict[str, Any]:
+    """The output of `module.py` of this directory, `url` in SMITH_NATS_URL: it holds the password,
+    which other users could read in the arguments. The process ends if this call is interrupted."""
     script = Path(__file__).with_name(f"{module}.py")
-    process = await asyncio.create_subprocess_exec(sys.executable, str(script), *arguments, stdout=PIPE)
+    env = {**os.environ, "SMITH_NATS_URL": url}
+    process = await asyncio.create_subprocess_exec(sys.executable, str(script), *arguments, stdout=PIPE, env=env)
     try:
-        said, _ = await process.communicate()
+        async with asyncio.timeout(LONGEST):
+            said, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()

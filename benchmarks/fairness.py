@@ -1,10 +1,10 @@
 """How workers share a consumer, each in a process of its own: equal ones, a slow one, one that
 joins, one that is killed.
 
-`python fairness.py URL FILE SECONDS` is one worker, whose handler takes so long. It writes a line
-into the file once it is ready, and one for every message that it starts on: when, which, and the
-how-manieth delivery. What it writes is there however it ends, and the clock is the machine's own,
-the same for every process.
+`python fairness.py FILE SECONDS` is one worker of the server in SMITH_NATS_URL, whose handler takes
+so long. It writes a line into the file once it is ready, and one for every message that it starts
+on: when, which, and the number of the delivery. What it writes is there however it ends, and the
+clock is the machine's own, the same for every process.
 
 Every round has a fresh server. Those that are ready wait until the stream is full and the file "go"
 is there, so all begin together.
@@ -58,11 +58,14 @@ async def equals(name: str, work: float, count: int) -> dict[str, float]:
     """Four equal workers. "Unanswered" counts the deliveries of all four without an ack, as the
     server has it."""
     async with crew([work] * 4) as workers:
-        counting = asyncio.ensure_future(workers.count_unanswered())
-        await workers.feed(count)
-        await workers.settled()
-        counting.cancel()
+        async with asyncio.TaskGroup() as group:
+            counting = group.create_task(workers.count_unanswered())
+            await workers.feed(count)
+            await workers.settled()
+            counting.cancel()
         handled = [len(starts) for starts in workers.starts()]
+    if not workers.most_unanswered:
+        raise RuntimeError("no delivery without an ack was ever seen")
     return {
         **shares(name, handled),
         f"fairness.{name}.jain": jain(handled),
@@ -84,7 +87,7 @@ async def slow(seconds: float) -> dict[str, float]:
     handled = [sum(start.at < killed for start in some) for some in starts]
     back = [start.at - killed for some in starts for start in some if start.delivery > 1]
     if {start.seq for some in starts for start in some} != set(range(1, round(seconds * 3_000) + 1)) or not back:
-        raise RuntimeError(f"of {round(seconds * 3_000)} messages some were lost, or none came again: {len(back)}")
+        raise RuntimeError(f"of {round(seconds * 3_000)} messages some were lost, or none was redelivered: {len(back)}")
     return {
         **shares("slow", handled),
         "fairness.slow.jain_of_equals": jain(handled[:3]),
@@ -232,7 +235,7 @@ def show(flat: Flat) -> None:
         [
             ("messages that the slow one held when it was killed (it has 8 slots)", f"{flat['fairness.slow.held']:.0f}"),
             ("slots of the other three in use beside it", f"{flat['fairness.slow.equals_busy'] * 100:.0f} %"),
-            ("what it held came again, after (s; the ack wait is 5)", f"{flat['fairness.killed.back_s']:.2f}"),
+            ("what it held was redelivered, after (s; the ack wait is 5)", f"{flat['fairness.killed.back_s']:.2f}"),
             ("one that joins has all its slots in use, after (s)", f"{flat['fairness.joined.busy_s']:.3f}"),
             ("most unanswered messages, of slots and prefetch", f"{flat['fairness.equal.unanswered_of_bound']:.2f}"),
             ("the same with handlers that do nothing", f"{flat['fairness.quick.unanswered_of_bound']:.2f}"),

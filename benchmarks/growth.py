@@ -10,8 +10,9 @@ process), which add up on any machine; messages/s are there as well and say what
 bear. The processor time that the same work takes depends on what else the machine does; so the same
 reference is measured on a second server right before each round, and an axis is scaled by what the
 reference cost meanwhile, to the median of the run. A read takes a message through a pull consumer
-with 500 requested ahead, decodes it and acknowledges it; the clock stops when the server has every
-ack. Points of an axis take turns, and each is the median of its rounds.
+with 500 requested ahead, decodes it and acknowledges it; the processor time of the server is
+counted until it has every ack, messages/s are by the clock of the slowest client. Points of an axis
+take turns, and each is the median of its rounds.
 
 - processes: clients with a connection each, on the same stream and the same consumer.
 - batch: messages in one call of `publish_many`, which waits for all of them before the next; and
@@ -172,12 +173,11 @@ class Server:
             await _until(lambda there=there: _is(stored(), there))  # type: ignore[misc]
 
     async def all_acked(self, names: Sequence[str], waiting: int) -> None:
-        """Return once these have `waiting` messages to deliver, all together, and no ack
-        outstanding."""
+        """Return once each of these has `waiting` messages to deliver, and no ack outstanding."""
 
         async def settled(name: str) -> bool:
             info = await self.api(f"CONSUMER.INFO.S0.{name}")
-            return not info["num_ack_pending"] and (len(names) > 1 or info["num_pending"] == waiting)
+            return not info["num_ack_pending"] and info["num_pending"] == waiting
 
         for name in names:
             await _until(lambda name=name: settled(name))  # type: ignore[misc]

@@ -71,7 +71,8 @@ def reading(bus: AsyncSmithBus, task: dict[str, Any]) -> Work:
     """Reads `count` messages in all from the consumers, and acknowledges them."""
     declared = {spec.name: spec for spec in contract().consumers}
     specs = [declared[name] for name in task["consumers"]]
-    left = task["count"]
+    each, left = divmod(task["count"], len(specs))
+    assert not left, "the consumers cannot share the messages evenly"
 
     async def read(spec: Any, count: int) -> None:
         async with bus.consumer(spec).messages(prefetch=task["prefetch"]) as messages:
@@ -83,7 +84,7 @@ def reading(bus: AsyncSmithBus, task: dict[str, Any]) -> Work:
                     return
 
     async def work() -> None:
-        await asyncio.gather(*(read(spec, left // len(specs)) for spec in specs))
+        await asyncio.gather(*(read(spec, each) for spec in specs))
 
     return work
 

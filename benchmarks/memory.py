@@ -1,10 +1,10 @@
 """How much a process grows: reading a million messages, and publishing to a server that has
 stopped.
 
-Each is measured in a process of its own (`python memory.py consume URL COUNT`, `python memory.py
+Each is measured in a process of its own (`python memory.py consume COUNT`, `python memory.py
 stopped SECONDS`), after a warm-up, by the resident size that the system reports. The harness's
 process fills the stream, a block at a time: it is emptied before the next, so that the disk holds
-one block. Every message has a subject, an id and a payload that nobody had before.
+one block. Every message has a subject, an id and a payload of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def costs(quick: bool) -> dict[str, float]:
     """Figures by their names in the JSON, in MiB and messages."""
     count = 3 * BLOCK if quick else 1_000_000
     async with asyncio.timeout(LONGEST), fresh_server() as server:
-        reading = asyncio.create_task(child.run("memory", "consume", server.url, str(count)))
+        reading = asyncio.create_task(child.run("memory", "consume", str(count), url=server.url))
         try:
             await fed(server, BLOCK + count, reading)
             read = await reading
@@ -88,11 +88,11 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-async def consume(url: str, count: int) -> dict[str, int]:
+async def consume(count: int) -> dict[str, int]:
     """Read and acknowledge; return the most that the process grew after the warm-up."""
     left = BLOCK + count
     before = most = 0
-    async with AsyncSmithBus(url) as bus, bus.consumer(consumers.http_results).messages(prefetch=AHEAD) as messages:
+    async with AsyncSmithBus() as bus, bus.consumer(consumers.http_results).messages(prefetch=AHEAD) as messages:
         async for message in messages:
             _ = message.payload.status
             await message.ack()
@@ -130,7 +130,7 @@ async def stopped(seconds: float) -> dict[str, int]:
             while time.monotonic() < until:
                 await asyncio.sleep(0.05)
                 most = max(most, resident())
-            if producer.done() or len(unanswered) > WINDOW or any(submitted.done() for submitted in unanswered):
+            if producer.done() or len(unanswered) != WINDOW or any(submitted.done() for submitted in unanswered):
                 raise RuntimeError(f"{len(unanswered)} submits for a window of {WINDOW}, or some ended while the server was away")
             producer.cancel()
             await asyncio.wait([producer])
@@ -164,6 +164,6 @@ def show(flat: Flat) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "consume":
-        print(json.dumps(asyncio.run(consume(sys.argv[2], int(sys.argv[3])))))
+        print(json.dumps(asyncio.run(consume(int(sys.argv[2])))))
     else:
         print(json.dumps(asyncio.run(stopped(float(sys.argv[2])))))

@@ -90,14 +90,15 @@ async def costs(quick: bool) -> dict[str, float]:
         )
         figures[f"takeovers.{name}.msgs_per_s"] = (await under(calm, system, Script())).per_second
         faulty = dataclasses.replace(calm, messages=3_000 if quick else 16_000, rate=300.0 if quick else 500.0)
-        report = await under(faulty, system, Script(*faults(quick, faulty.pin_timeout)))
-        verdict = report.verdict
+        verdict = (await under(faulty, system, Script(*faults(quick, faulty.pin_timeout)))).verdict
         after = [one for one in verdict.takeovers if one.cause.startswith(("kill", "stop"))]
+        if not after:
+            raise RuntimeError(f"{name}: no takeover after a kill or a stop")
         figures[f"takeovers.{name}.lost"] = len(verdict.lost)
         figures[f"takeovers.{name}.overtakes"] = len(verdict.overtakes)
         figures[f"takeovers.{name}.repeats"] = verdict.repeats
-        figures[f"takeovers.{name}.takeover_p50_s"] = median([one.took for one in after] or [0.0])
-        figures[f"takeovers.{name}.takeover_max_s"] = max([one.took for one in after], default=0.0)
+        figures[f"takeovers.{name}.takeover_p50_s"] = median(one.took for one in after)
+        figures[f"takeovers.{name}.takeover_max_s"] = max(one.took for one in after)
     return figures
 
 
@@ -110,7 +111,11 @@ def faults(quick: bool, pin_timeout: float) -> list[Step]:
 
 async def under(setting: Setting, system: System, plan: Script) -> Report:
     with tempfile.TemporaryDirectory(prefix="smith-bench-") as scratch:
-        return await asyncio.to_thread(run, setting, Path(scratch) / "run", plan, system)
+        report = await asyncio.to_thread(run, setting, Path(scratch) / "run", plan, system)
+    # What the verdict finds are the figures; a complaint says that they are of no full run.
+    if report.complaints:
+        raise RuntimeError(f"{setting.face}: {'; '.join(report.complaints)}")
+    return report
 
 
 def show(flat: Flat) -> None:
