@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from smith_sdk import Envelope, consumers, subjects
-from smith_sdk.protocol import AuditRef, IntentResult, RunnerMetadata
+from smith_sdk.protocol import AuditRef, FsReadV1Intent, FsReadV1Params, IntentResult, RunnerMetadata
 
 STREAM = consumers.http_results.stream
 CONSUMER = consumers.http_results.name
@@ -31,6 +31,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.wires)
+
+
+def new_intent() -> FsReadV1Intent:
+    return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/srv/public/index.html", max_bytes=65536))
 
 
 def new_result() -> IntentResult:

@@ -3,19 +3,17 @@ with each kind of policy; and the cost of trust, side by side with a gate that v
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from batch import new_batch
-from harness import WINDOW, Round, Server, fresh_server
-from tables import Flat, table
+from batch import new_intent
+from harness import WINDOW, Round, Server, fresh_server, ratio, worked_off
+from tables import Flat, note, table
+from workloads import compared
 
 from smith_sdk import Admission, Allow, AsyncSmithBus, Trust, inline, signing, subjects
-from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent
+from smith_sdk.protocol import Intent
 
 GATES = {
     "unverified": "Admission, nothing verified",
@@ -53,11 +51,11 @@ async def _of_policies(server: Server, bus: AsyncSmithBus, rounds: int, count: i
     published: list[float] = []
     measured: dict[str, list[Round]] = {name: [] for name in POLICIES}
     for number in range(rounds + 1):
-        one = await _publish_round(server, bus, count)
+        one = await compared(server, bus)
         if number:
             published.append(one.cpu_us)
         for name, (_, policy) in POLICIES.items():
-            found = await _round(server, bus, [_intent() for _ in range(count)], policy, None)
+            found = await _round(server, bus, [new_intent() for _ in range(count)], policy, None)
             if number:
                 measured[name].append(found)
     figures = {"admission.publish_many.us": median(published)}
@@ -76,7 +74,7 @@ async def _of_trust(server: Server, bus: AsyncSmithBus, rounds: int, count: int)
     measured: dict[str, list[Round]] = {name: [] for name in GATES}
     for number in range(rounds + 1):
         for name, trust in trusts.items():
-            batch = [signing.sign(_intent(), SEED) for _ in range(count if number else count // 4)]
+            batch = [signing.sign(new_intent(), SEED) for _ in range(count if number else count // 4)]
             found = await _round(server, bus, batch, _async_policy, trust)
             if number:
                 measured[name].append(found)
@@ -84,47 +82,19 @@ async def _of_trust(server: Server, bus: AsyncSmithBus, rounds: int, count: int)
     for name, all_rounds in measured.items():
         figures[f"admission.{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
         figures[f"admission.{name}.cpu_us"] = median(one.cpu_us for one in all_rounds)
-        figures[f"admission.{name}.ratio"] = median(
-            one.rate / plain.rate for one, plain in zip(all_rounds, measured["unverified"], strict=True)
-        )
+        figures[f"admission.{name}.ratio"] = ratio(all_rounds, measured["unverified"])
     return figures
-
-
-def _intent() -> FsReadV1Intent:
-    return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/srv/public/index.html", max_bytes=65536))
-
-
-async def _publish_round(server: Server, bus: AsyncSmithBus, count: int) -> Round:
-    await server.purge()
-    envelopes = new_batch(count).envelopes
-    gc.collect()
-    started, used = time.perf_counter(), time.process_time()
-    await bus.publish_many(envelopes)
-    took, used = time.perf_counter() - started, time.process_time() - used
-    return Round(count / took, used * 1e6 / count)
 
 
 async def _round(server: Server, bus: AsyncSmithBus, batch: list[Any], policy: Any, trust: Trust | None) -> Round:
     """Let a batch of intents through, which wait in the raw stream."""
     await server.purge(VETTED)
     await bus.publish_many(subjects.intents.raw.of(intent).envelope(intent) for intent in batch)
-    count = len(batch)
-    gate = Admission(bus, policy=policy, executor_id="bench", trust=trust)
-    gc.collect()
-    started, used = time.perf_counter(), time.process_time()
-    running = asyncio.ensure_future(gate.run())
-    while gate.stats.succeeded < count:
-        if running.done():
-            running.result()
-        await asyncio.sleep(0.005)
-    took, used = time.perf_counter() - started, time.process_time() - used
-    await gate.stop()
-    await running
-    if (there := await server.stored(VETTED)) != count:
-        raise RuntimeError(f"{there} of {count} intents were let through")
-    if left := await server.stored(RAW):
-        raise RuntimeError(f"{left} intents are left in the raw stream")
-    return Round(count / took, used * 1e6 / count)
+    found = await worked_off(Admission(bus, policy=policy, executor_id="bench", trust=trust), len(batch))
+    await server.emptied(RAW)
+    if (there := await server.stored(VETTED)) != len(batch):
+        raise RuntimeError(f"{there} of {len(batch)} intents were let through")
+    return found
 
 
 def show(flat: Flat) -> None:
@@ -148,4 +118,8 @@ def show(flat: Flat) -> None:
             )
             for kind, name in GATES.items()
         ],
+    )
+    unverified, signed, replay = (flat[f"admission.{kind}.cpu_us"] for kind in GATES)
+    note(
+        f"Of the processor time, {signed - unverified:.0f} us are for a signature, and {replay - signed:.0f} us for replay protection."
     )

@@ -69,6 +69,7 @@ GOALS = (
     Goal("unanswered, of slots and prefetch", "fairness.equal.unanswered_of_bound", below=1.001),
     Goal("4 processes of a sharded worker / 1, 5 ms a message", "sharding.scaling", least=3.5),
     Goal("sharded worker / plain worker, 5 ms a message", "sharding.busy.ratio", least=0.8),
+    Goal("messages that the sharded worker lost under kills", "takeovers.sharded.lost", most=0),
     Goal("overtakes of the sharded worker under kills", "takeovers.sharded.overtakes", below=1),
     Goal("longest takeover, pin timeout 3 s (s)", "takeovers.sharded.takeover_max_s", below=8.0),
     Goal("growth over 1,000,000 messages (MiB)", "memory.growth_mib", below=30.0),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +17,7 @@ import nats
 from batch import CONSUMER, STREAM, Batch, Wire, new_batch
 from nats.aio.client import Client
 
-from smith_sdk import AsyncSmithBus, SmithBus
+from smith_sdk import Admission, AsyncSmithBus, SmithBus, Worker
 
 WINDOW = 4_000
 """Messages published and not yet acknowledged."""
@@ -189,6 +191,25 @@ async def one_round(server: Server, peer: Peer, count: int, *, reading: bool = F
     if (there := await server.stored()) != count:
         raise RuntimeError(f"{there} messages in the stream, not {count}")
     return Round(count / took, used / count * 1e6)
+
+
+async def worked_off(part: Admission | Worker[Any, Any], count: int) -> Round:
+    """A worker or a gate runs until it has handled `count` messages, which wait for it."""
+    gc.collect()
+    started, used = time.perf_counter(), time.process_time()
+    async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as group:
+        group.create_task(part.run())
+        while part.stats.succeeded < count:  # noqa: ASYNC110  a counter, as every user has it
+            await asyncio.sleep(0.005)
+        took, used = time.perf_counter() - started, time.process_time() - used
+        await part.stop()
+    return Round(count / took, used / count * 1e6)
+
+
+def used_by(pid: int) -> float:
+    """Seconds of processor time of another process; the system has to be Linux."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ratio(ones: Sequence[Round], others: Sequence[Round]) -> float:

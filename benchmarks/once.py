@@ -3,18 +3,16 @@ as the record, and with a claim in a bucket, side by side."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import time
 from statistics import median
 from typing import Any
 
-from batch import new_batch
-from harness import WINDOW, Round, Server, fresh_server
+from batch import new_intent
+from harness import WINDOW, Round, Server, fresh_server, ratio, worked_off
 from tables import Flat, note, table
+from workloads import compared
 
 from smith_sdk import AsyncSmithBus, Message, Once, Worker, consumers, result_of, subjects
-from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, IntentResult
+from smith_sdk.protocol import FsReadV1Intent, IntentResult
 
 WAYS = {
     "plain": "Worker that returns results",
@@ -34,7 +32,7 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
     published: list[float] = []
     async with fresh_server() as server, AsyncSmithBus(server.url, max_pending_messages=WINDOW) as bus:
         for number in range(rounds + 1):
-            many = await publish_many(server, bus, count if number else count // 4)
+            many = await compared(server, bus)
             if number:
                 published.append(many.cpu_us)
             for slots, way in measured:
@@ -54,52 +52,25 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
         name = f"once.{slots}{way}"
         figures[f"{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
         figures[f"{name}.cpu_us"] = median(one.cpu_us for one in all_rounds)
-        figures[f"{name}.ratio"] = median(
-            one.rate / plain.rate for one, plain in zip(all_rounds, measured[slots, "plain"], strict=True)
-        )
+        figures[f"{name}.ratio"] = ratio(all_rounds, measured[slots, "plain"])
     return figures
-
-
-def _intent() -> FsReadV1Intent:
-    return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/srv/public/index.html", max_bytes=65536))
-
-
-async def publish_many(server: Server, bus: AsyncSmithBus, count: int) -> Round:
-    """What others are compared with: a message of `publish_many`, of the workload of that name."""
-    await server.purge()
-    envelopes = new_batch(count).envelopes
-    gc.collect()
-    started, used = time.perf_counter(), time.process_time()
-    await bus.publish_many(envelopes)
-    took, used = time.perf_counter() - started, time.process_time() - used
-    return Round(count / took, used * 1e6 / count)
 
 
 async def _round(server: Server, bus: AsyncSmithBus, slots: int, once: bool | Once, count: int) -> Round:
     """Execute `count` intents, which wait in the vetted stream."""
     vetted = subjects.intents.vetted
-    await bus.publish_many(vetted.of(intent).envelope(intent) for intent in [_intent() for _ in range(count)])
+    await bus.publish_many(vetted.of(intent).envelope(intent) for intent in [new_intent() for _ in range(count)])
     worker: Worker[Any, Any] = Worker(bus, consumers.executor_fs_read, concurrency=slots, once=once)
 
     @worker.handler
     async def handle(message: Message[FsReadV1Intent]) -> IntentResult:
         return result_of(message.payload, raw=message.raw, output="text")
 
-    gc.collect()
-    started, used = time.perf_counter(), time.process_time()
-    running = asyncio.ensure_future(worker.run())
-    while worker.stats.succeeded < count:
-        if running.done():
-            running.result()
-        await asyncio.sleep(0.005)
-    took, used = time.perf_counter() - started, time.process_time() - used
-    await worker.stop()
-    await running
+    found = await worked_off(worker, count)
+    await server.emptied(VETTED)
     if (there := await server.stored(RESULTS)) != count:
         raise RuntimeError(f"{there} of {count} intents have a result")
-    if left := await server.stored(VETTED):
-        raise RuntimeError(f"{left} intents are left in the vetted stream")
-    return Round(count / took, used * 1e6 / count)
+    return found
 
 
 def show(flat: Flat) -> None:

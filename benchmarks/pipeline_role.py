@@ -1,5 +1,5 @@
-"""One process of the pipeline: `python pipeline_role.py ROLE URL TRUSTED [DIRECT]`, ROLE being
-publisher, admission, executor or reader.
+"""One process of the pipeline: `python pipeline_role.py ROLE TRUSTED`, ROLE being publisher,
+admission, executor or reader, and the server's URL in SMITH_NATS_URL.
 
 It reads commands from stdin, one JSON object a line, and answers each with a line on stdout. "mark"
 starts a measurement: what was recorded before is forgotten. "report" answers with the processor
@@ -21,10 +21,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from batch import new_intent
 from harness import AHEAD, WINDOW
 
 from smith_sdk import Admission, Allow, AsyncSmithBus, Message, Trust, Worker, consumers, inline, result_of, signing, subjects
-from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentResult
+from smith_sdk.protocol import FsReadV1Intent, Intent, IntentResult
 
 Command = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -67,8 +68,7 @@ class Publisher(Role):
         self.commands |= {"flood": self.flood, "pace": self.pace}
 
     def intent(self) -> FsReadV1Intent:
-        made = FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/srv/public/index.html", max_bytes=65536))
-        return signing.sign(made, SEED) if self.trusted else made
+        return signing.sign(new_intent(), SEED) if self.trusted else new_intent()
 
     async def flood(self, count: int) -> dict[str, Any]:
         """As fast as it goes; making and signing the intents is part of the work."""
@@ -101,7 +101,7 @@ class Publisher(Role):
             acks.append(await self.bus.submit(subjects.intents.raw.of(intent), intent))
             self.records.append((intent.id, scheduled, called))
         await asyncio.gather(*acks)
-        return {"began": began, "count": len(times)}
+        return {"count": len(times)}
 
 
 class Gate(Role):
@@ -148,12 +148,10 @@ class Reader(Role):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        reading = asyncio.ensure_future(self._read())
-        try:
+        async with asyncio.TaskGroup() as group:  # an error of the task ends the process
+            reading = group.create_task(self._read())
             yield
-        finally:
             reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self) -> None:
         async with self.bus.consumer(consumers.http_results).messages(prefetch=AHEAD) as messages:
@@ -172,26 +170,24 @@ class Reader(Role):
                 await asyncio.wait_for(self._news.wait(), STALLED)
             except TimeoutError:
                 break
-        return {"seen": len(self._seen)}
+        return {}
 
 
 @asynccontextmanager
 async def _until_closed(part: Admission | Worker[Any, Any]) -> AsyncIterator[None]:
-    running = asyncio.ensure_future(part.run())
-    try:
+    async with asyncio.TaskGroup() as group:  # an error of the task ends the process
+        group.create_task(part.run())
         yield
-    finally:
         await part.stop()
-        await running
 
 
 ROLES: dict[str, type[Role]] = {"publisher": Publisher, "admission": Gate, "executor": Executor, "reader": Reader}
 
 
-async def main(role: str, url: str, trusted: str) -> None:
+async def main(role: str, trusted: str) -> None:
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    async with AsyncSmithBus(url, max_pending_messages=WINDOW) as bus:
+    async with AsyncSmithBus(max_pending_messages=WINDOW) as bus:
         process = ROLES[role](bus, trusted == "trusted")
         async with process.running():
             print("{}", flush=True)

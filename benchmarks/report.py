@@ -125,4 +125,5 @@ def show_goals(flat: Flat) -> None:
     if rows:
         table("What the project asks of itself", ("figure", "here", "goal", "met"), rows)
         missed = sum(row[-1] == "NO" for row in rows)
-        note(f"{len(rows) - missed} of {len(rows)} goals are met; those of parts that were not run are left out.")
+        left_out = f"; {len(GOALS) - len(rows)} more are of parts that were not run" if len(rows) < len(GOALS) else ""
+        note(f"{len(rows) - missed} of {len(rows)} goals are met{left_out}.")

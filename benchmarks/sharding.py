@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import nats
-from harness import WINDOW, Round, Server
+from harness import WINDOW, Round, Server, cpu_ratio, ratio, used_by
 from msgspec.structs import replace
 from nats.aio.client import Client
 from tables import Flat, table
@@ -91,9 +91,8 @@ async def overhead(quick: bool) -> dict[str, float]:
         for kind, found in rounds.items():
             figures[f"sharding.{name}.{kind}.msgs_per_s"] = median(one.rate for one in found)
             figures[f"sharding.{name}.{kind}.cpu_us"] = median(one.cpu_us for one in found)
-        pairs = list(zip(rounds["sharded"], rounds["plain"], strict=True))
-        figures[f"sharding.{name}.ratio"] = median(sharded.rate / plain.rate for sharded, plain in pairs)
-        figures[f"sharding.{name}.cpu_ratio"] = median(sharded.cpu_us / plain.cpu_us for sharded, plain in pairs)
+        figures[f"sharding.{name}.ratio"] = ratio(rounds["sharded"], rounds["plain"])
+        figures[f"sharding.{name}.cpu_ratio"] = cpu_ratio(rounds["sharded"], rounds["plain"])
     return figures
 
 
@@ -138,9 +137,8 @@ class Crew:
         return [self._file(place).stat().st_size for place in range(len(self.processes))]
 
     def used(self) -> float:
-        """Seconds of processor time of all processes; the system has to be Linux."""
-        ticks = (Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13] for process in self.processes)
-        return sum(int(one) for both in ticks for one in both) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time of all processes."""
+        return sum(used_by(process.pid) for process in self.processes)
 
     async def handle(self, count: int) -> None:
         """Publish that many, as many of each shard, and return when all are acknowledged."""

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import socket
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from typing import Any, Final
 
 import machine
 import nats
+from harness import used_by
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
@@ -52,7 +52,6 @@ PIN_TIMEOUT: Final = 10.0
 BATCH: Final = 64
 _HOST: Final = "127.0.0.1"
 _BODY: Final = b"x" * 350
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _GROUP: Final = "owner"
 _LONGEST: Final = 300.0  # seconds that a part may take
 
@@ -63,15 +62,14 @@ class Servers:
     def __init__(self, running: Sequence[EmbeddedServer]) -> None:
         self.replicas = len(running)
         self.urls = [server.url for server in running]
-        self._pids = [server.pid for server in running]
+        self._pids = [pid for server in running if (pid := server.pid) is not None]
 
     def cpu(self) -> float:
         """Seconds of processor time since they started, of all together."""
         return sum(self.each_cpu())
 
     def each_cpu(self) -> list[float]:
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids]
-        return [(int(fields[11]) + int(fields[12])) / _TICKS for fields in stats]
+        return [used_by(pid) for pid in self._pids]
 
     def memory(self) -> float:
         """KiB resident, of all together."""
@@ -98,7 +96,7 @@ def started(count: int) -> Iterator[Servers]:
             routes = ", ".join(f'"nats://{_HOST}:{port}"' for port in ports[count:] if port != ports[count + number])
             config = f'server_name: n{number}\ncluster {{ name: bench, listen: "{_HOST}:{ports[count + number]}", routes: [{routes}] }}'
             running.append(EmbeddedServer(Path(scratch) / f"n{number}", port=ports[number], config=config, start_timeout=30))
-        for server in running:  # no one answers for JetStream before the second has started
+        for server in running:  # JetStream does not answer before the second has started
             stack.callback(server.stop)
         for server in running:
             server.start()

@@ -10,11 +10,18 @@ from pathlib import Path
 import natives
 import others
 from batch import CONSUMER, PAYLOAD_BYTES, STREAM, Batch
-from harness import AHEAD, WINDOW, Ack, Peer, Rates, connections, fresh_server, rates
+from harness import AHEAD, WINDOW, Ack, Peer, Rates, Round, Server, connections, fresh_server, one_round, rates
 from nats.aio.client import Client
 from tables import CALLS, PEERS, TITLES, Flat, Rows, table
 
 from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
+
+COMPARED = 8_000
+
+
+async def compared(server: Server, bus: AsyncSmithBus) -> Round:
+    """What an intent is compared with: messages of `publish_many`."""
+    return await one_round(server, ours_publish_many(bus), COMPARED)
 
 
 async def measure(
