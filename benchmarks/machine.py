@@ -18,7 +18,6 @@ def facts() -> dict[str, str | int]:
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
-        "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "nats_server": said.split("v")[-1].strip(),
         "smith_sdk": version("smith-sdk"),

@@ -67,7 +67,7 @@ Fairness: the workers of one consumer are processes with a connection each, 8 sl
 handler, which takes 10 ms; in one round nothing, which leaves the shares to whoever gives out
 processor time, so that has no goal. Jain's index is 1 where all have the same and 1/4 where one of
 four has all; the spread is the difference between the largest and the smallest share, by the mean.
-The slow worker takes ten times as long and is killed in the end: what is delivered again is what it
+The slow worker takes ten times as long and is killed in the end: what is redelivered is what it
 held.
 
 Sharding: processes of a sharded worker with 2 slots each, whose handlers take 5 ms, so that what
@@ -86,21 +86,21 @@ Admission: intents wait in the raw stream and are let through by a gate with 64 
 that allows everything. First with each kind of policy: the processor time of an intent, as a
 multiple of that of a publish_many message in the same round. Then signed ones, with nothing
 verified, with signatures, and with signatures and replay protection (one more confirmed write for
-each intent). The clock stops when the last of them is acknowledged.
+each intent). The clock stops when the gate has counted the last of them as let through.
 
 Pipeline: a publisher, an admission whose inline policy allows everything, an executor whose handler
 only returns a result (64 slots each), and a reader that acknowledges the results, each a process of
 its own; 50,000 intents are published at once, and the clock stops with the last result read. Once
 without `Trust`; once the publisher signs, admission verifies and refuses replays, and the executor
 verifies. The ids are compared: "lost" were published and no result came, "twice" are results that
-came again. Making and signing the intents is the publisher's work. What a core each would bear is
-derived from the busiest process, the server apart, which uses several cores.
+were redelivered. Making and signing the intents is the publisher's work. What a core each would
+bear is derived from the busiest process, the server apart, which can use several cores.
 
 Load: the same processes without `Trust`, flooded, and then at 10, 50 and 80 % of that rate for 10 s
-each, in an open loop: the times are fixed beforehand, with gaps as of independent callers
-(exponentially distributed), and latency is from there to the first line of the executor's handler,
-and to the reader's. So what the publisher is late by counts, and is reported: all processes and the
-server share the cores. The first tenth of each is not counted.
+each (at 10 % for 50 s), in an open loop: the times are fixed beforehand, with gaps as of
+independent callers (exponentially distributed), and latency is from there to the first line of the
+executor's handler, and to the reader's. So what the publisher is late by counts, and is reported:
+all processes and the server share the cores. The first tenth of each is not counted.
 
 Bulk: the async face publishes to one stream in each way, in turns: by the window, by fast ingest
 with and without message ids, and without ids in atomic batches of 1,000. A ratio is that of a rate
@@ -113,8 +113,9 @@ through a circuit that is closed, and one that is refused, in a loop of nothing 
 
 Once: the same intents wait in the vetted stream and are executed by a worker that returns a result
 for each: as it is, with `once=True` (one look-up more for each intent) and with `once=Once(...)` (a
-claim and its end more), with 64 slots and with one. The clock stops when the vetted stream is
-empty. An executed intent is compared with a message of `publish_many` in the same rounds.
+claim and its end more), with 64 slots and with one. The clock stops when the worker has counted the
+last as succeeded. An executed intent is compared with a message of `publish_many` in the same
+rounds.
 
 Telemetry: five buses of the async face take turns on one server: without it, with the metrics of
 `health.serve`, with OpenTelemetry's no-op providers, with its SDK and nothing sampled, and with its
@@ -197,7 +198,9 @@ def pipelines(figures: report.Figures, quick: bool) -> None:
 
 def loads(figures: report.Figures, quick: bool) -> None:
     flood, seconds = (400, 1.0) if quick else (20_000, 10.0)
-    report.progress(f"load: the pipeline's maximum, then {seconds:g} s each at {', '.join(map(str, load.LEVELS))} % of it")
+    report.progress(
+        f"load: the pipeline's maximum, then {seconds:g} s and more each at {', '.join(map(str, load.LEVELS))} % of it"
+    )
     figures.add(asyncio.run(load.costs(flood, seconds)))
 
 
@@ -327,19 +330,22 @@ def main() -> int:
     if options.native:
         programs = natives.build()
         parts |= {work: partial(rates, work, programs=programs) for work in natives.WORK}
+    facts = machine.facts()
+    complete = False
     try:
         for name, part in parts.items():
             if options.only is None or name in options.only:
                 part(figures, options.quick)
+        complete = True
     except SmithError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    facts = machine.facts()
+    finally:  # what was measured before a part failed is kept
+        if options.json is not None:
+            machines = {f"machine.{name}": value for name, value in facts.items()}
+            about = {"payload.bytes": PAYLOAD_BYTES, "quick": options.quick, "complete": complete}
+            options.json.write_text(json.dumps({**figures.flat, **machines, **about}, indent=2) + "\n")
     report.show(figures, facts, quick=options.quick)
-    if options.json is not None:
-        machines = {f"machine.{name}": value for name, value in facts.items()}
-        flat = {**figures.flat, **machines, "payload.bytes": PAYLOAD_BYTES, "quick": options.quick}
-        options.json.write_text(json.dumps(flat, indent=2) + "\n")
     return 0
 
 
