@@ -1,5 +1,5 @@
 """A process of natsio-pcgroups, the Python port of orbit's partitioned consumer groups, for
-`sharding.py`: `python benchmarks/pcgroups_peer.py [make]`.
+`takeovers.py`: `python benchmarks/pcgroups_peer.py [make]`.
 
 It needs Python 3.13 and `pip install natsio-pcgroups`, in an environment of its own: nothing of
 smith-sdk is imported here. The first line of standard input is what to do, as JSON; the process

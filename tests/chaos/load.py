@@ -29,8 +29,8 @@ from .topology import CHAOS, FACES, raw_reader, results_reader
 
 TESTS: Final = Path(__file__).parent.parent
 RECOVERY: Final = 60.0
-"""Seconds that everybody may take to be at work again when nothing stands in the way any more: on a
-busy machine many times what it takes."""
+"""Seconds that all roles may take to be at work again once the fault is over: many times what it
+takes, for a busy machine."""
 DRAINING: Final = 45.0
 """Seconds until all that was published is consumed and acked: a few ack waits, and what had
 piled up."""
@@ -67,7 +67,7 @@ class Process:
         return self._process.pid
 
     def check(self) -> None:
-        """Fail when it has ended: nobody told it to."""
+        """Fail if it has ended: it was not told to."""
         if self._process.poll() is not None:
             raise AssertionError(f"{self} ended with status {self._process.returncode}; its log: {self.log()}")
 
