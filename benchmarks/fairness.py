@@ -19,12 +19,12 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import fresh_server
+from harness import fresh_server, until
 from tables import Flat, Rows, table
 
 from smith_sdk import AsyncSmithBus, Envelope, Message, Worker, consumers, subjects
@@ -34,7 +34,6 @@ SPEC = consumers.admission  # of a work queue, and with a short ack wait
 SLOTS = 8
 WORK = 0.010  # seconds that a handler takes
 SLOWER = 10
-LONGEST = 60.0
 
 
 class Start(NamedTuple):
@@ -166,14 +165,6 @@ class Crew:
             return not (await self._bus.streams.get(SPEC.stream)).messages
 
         await until(is_empty)
-
-
-async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + LONGEST
-    while not (await found if isinstance(found := is_so(), Awaitable) else found):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not so after {LONGEST:g} s: {is_so.__qualname__}")
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

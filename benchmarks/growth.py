@@ -42,6 +42,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -51,6 +52,7 @@ import machine
 import nats
 from cost_model import KIB, Point
 from growth_client import BUS, KEYS
+from harness import LONGEST, until
 from nats.aio.client import Client
 from tables import Flat, Rows, table
 
@@ -62,7 +64,6 @@ STREAMS: Final = 64
 AHEAD: Final = 500
 SMALL: Final = 256
 """Bytes of a message of which a million wait."""
-LONGEST: Final = 120.0  # seconds that one measurement may take
 
 
 def axes(quick: bool) -> dict[str, dict[int, Point]]:
@@ -162,6 +163,9 @@ class Server:
         async def stored() -> int:
             return int((await self.api("STREAM.INFO.S0"))["state"]["messages"])
 
+        async def has_all() -> bool:
+            return await stored() == there
+
         there = await stored()
         body = b'{"id":"","body":"%s"}' % (b"x" * (SMALL - len('{"id":"","body":""}')))
         while there < count:
@@ -170,7 +174,7 @@ class Server:
             for number in range(part):
                 await self.client.publish(f"growth.s0.k{number % KEYS}", body)
             there += part
-            await _until(lambda there=there: _is(stored(), there))  # type: ignore[misc]
+            await until(has_all)
 
     async def all_acked(self, names: Sequence[str], waiting: int) -> None:
         """Return once each of these has `waiting` messages to deliver, and no ack outstanding."""
@@ -180,19 +184,7 @@ class Server:
             return not info["num_ack_pending"] and info["num_pending"] == waiting
 
         for name in names:
-            await _until(lambda name=name: settled(name))  # type: ignore[misc]
-
-
-async def _is(counted: Any, expected: int) -> bool:
-    return bool(await counted == expected)
-
-
-async def _until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + LONGEST
-    while not await condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the server did not get there within two minutes")
-        await asyncio.sleep(0.02)
+            await until(partial(settled, name))
 
 
 class Clients:

@@ -197,13 +197,20 @@ async def worked_off(part: Admission | Worker[Any, Any], count: int) -> Round:
     """A worker or a gate runs until it has handled `count` messages, which wait for it."""
     gc.collect()
     started, used = time.perf_counter(), time.process_time()
-    async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         group.create_task(part.run())
-        while part.stats.succeeded < count:  # noqa: ASYNC110  a counter, as every user has it
-            await asyncio.sleep(0.005)
+        await until(lambda: part.stats.succeeded >= count)
         took, used = time.perf_counter() - started, time.process_time() - used
         await part.stop()
     return Round(count / took, used / count * 1e6)
+
+
+async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + LONGEST
+    while not (await found if isinstance(found := is_so(), Awaitable) else found):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not so after {LONGEST:g} s: {is_so}")
+        await asyncio.sleep(0.005)
 
 
 def used_by(pid: int) -> float:
