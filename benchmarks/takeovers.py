@@ -92,13 +92,15 @@ async def costs(quick: bool) -> dict[str, float]:
         faulty = dataclasses.replace(calm, messages=3_000 if quick else 16_000, rate=300.0 if quick else 500.0)
         verdict = (await under(faulty, system, Script(*faults(quick, faulty.pin_timeout)))).verdict
         after = [one for one in verdict.takeovers if one.cause.startswith(("kill", "stop"))]
-        if not after:
+        # With the pin alone, one process may have all shards, and another be killed.
+        if not after and name != "pin":
             raise RuntimeError(f"{name}: no takeover after a kill or a stop")
         figures[f"takeovers.{name}.lost"] = len(verdict.lost)
         figures[f"takeovers.{name}.overtakes"] = len(verdict.overtakes)
         figures[f"takeovers.{name}.repeats"] = verdict.repeats
-        figures[f"takeovers.{name}.takeover_p50_s"] = median(one.took for one in after)
-        figures[f"takeovers.{name}.takeover_max_s"] = max(one.took for one in after)
+        if after:
+            figures[f"takeovers.{name}.takeover_p50_s"] = median(one.took for one in after)
+            figures[f"takeovers.{name}.takeover_max_s"] = max(one.took for one in after)
     return figures
 
 
@@ -118,6 +120,10 @@ async def under(setting: Setting, system: System, plan: Script) -> Report:
     return report
 
 
+def _seconds(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f}"
+
+
 def show(flat: Flat) -> None:
     table(
         "Four processes that are killed and stopped; pin timeout 3 s",
@@ -127,7 +133,7 @@ def show(flat: Flat) -> None:
                 title,
                 f"{flat[f'takeovers.{name}.msgs_per_s']:,.0f}",
                 *(f"{flat[f'takeovers.{name}.{what}']:,}" for what in ("lost", "overtakes", "repeats")),
-                *(f"{flat[f'takeovers.{name}.takeover_{what}_s']:.1f}" for what in ("p50", "max")),
+                *(_seconds(flat.get(f"takeovers.{name}.takeover_{what}_s")) for what in ("p50", "max")),
             )
             for name, (title, _, _) in SYSTEMS.items()
             if f"takeovers.{name}.lost" in flat
