@@ -269,6 +269,7 @@ class FastIngest(Listener):
         return wrong_stream(PublishRequest(self._subject, b"", self._stream, ""), stream)
 
     async def _ask_end(self) -> None:
+        self._flow.is_broken = True  # the end takes the next number: no other task may send a message with it
         await self._send(self._subject, b"", self._flow.sent + 1, END, b"")
 
     async def _ask_end_again(self) -> None:
