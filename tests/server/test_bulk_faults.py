@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import pytest
 from buses import Account, read_intent
 from msgspec.structs import replace
+from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Envelope, subjects
+from smith_sdk._core.jetstream import fast_ingest
+from smith_sdk._core.jetstream.fast_flow import FastFlow
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
 
@@ -61,3 +65,49 @@ async def test_tasks_that_share_a_bulk_send_nothing_into_a_batch_that_ends(accou
             await asyncio.gather(*(add(place) for place in range(3)))
         assert (bulk.mode, bulk.result.sent, bulk.result.stored) == ("fast", 180, 180)
         assert sorted(await stored_ids(bus)) == sorted(ids([one for group in groups for one in group]))
+
+
+async def given_up(adding: asyncio.Task[None], when: Callable[[], bool]) -> None:
+    """Cancel `adding` once `when()` is true."""
+    await eventually_async(lambda: when() or adding.done())
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+
+
+@pytest.mark.parametrize("mode", ["fast", "auto"])
+async def test_an_add_that_is_given_up_before_its_batch_begins_is_not_a_part_of_the_bulk(account: Account, mode: Any) -> None:
+    async with a_bus(account) as bus:
+        many = intents(4)
+        async with bus.bulk(RAW, mode=mode) as bulk:
+            fast = bulk._fast
+            assert fast is not None
+            fast.on_disconnect()
+            adding = asyncio.create_task(bulk.add(raw.of(many[0]), many[0]))
+            await given_up(adding, lambda: fast._next is not None)
+            fast.on_reconnect()
+            await bulk.add_many(enveloped(many[1:]))
+        assert (bulk.mode, bulk.result.sent, bulk.result.stored) == ("fast", 3, 3)
+        assert await stored_ids(bus) == ids(many[1:])
+
+
+async def test_a_batch_whose_first_add_is_given_up_outlives_a_caller_that_pauses(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_ingest, "_IDLE", 0.05)
+    async with a_bus(account) as bus:
+        first, second = intents(2)
+        async with bus.bulk(RAW, mode="fast") as bulk:
+            heard: list[bytes] = []
+            reply = FastFlow.reply
+
+            def hear(flow: FastFlow, number: int, data: bytes) -> bool:
+                heard.append(data)
+                return len(heard) > 1 and reply(flow, number, data)  # the first one, of the beginning, is lost
+
+            monkeypatch.setattr(FastFlow, "reply", hear)
+            await given_up(asyncio.create_task(bulk.add(raw.of(first), first)), lambda: bool(heard))
+            await eventually_async(lambda: len(heard) > 2, 5)  # pings are answered
+            await bulk.add(raw.of(second), second)
+        assert (bulk.result.sent, bulk.result.stored) == (2, 2)
+        assert await stored_ids(bus) == ids([first, second])

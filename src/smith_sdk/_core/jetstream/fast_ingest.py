@@ -167,26 +167,28 @@ class FastIngest(Listener):
         self._number(message)
         attempts = 0
         while True:
-            await self._wait(lambda: self._connected, None)
-            if self.cause is not None:
+            try:
+                is_ready = await self._prepare(message.request, attempts)
+            except BaseException:  # it is not sent, and the next batch begins with another
+                self._withdraw(message)
+                raise
+            if not is_ready:
                 return
-            await self._open_batch(message, block)
-            flow = self._flow
+            await self._start(message, block)
             await self._wait(lambda: self._flow.is_started or self._flow.ended is not None, self._ping)
+            flow = self._flow
             if flow.ended is None:
-                self._keep_alive()
                 return
-            await self._close_batch()
             if not flow.without_leader:
                 break
             attempts += 1
-            if not await self._let_lead(message.request, attempts):
-                return
         refusal = flow.refusal
         if refusal is not None and refusal.err_code in REFUSED_BATCH:
             self._withdraw(message)
+            await self._close_batch()
             raise NoBatch(f"stream {self._stream} takes no batch now: {refusal.description} (err_code {refusal.err_code})")
         self._take_end(flow)
+        await self._close_batch()
 
     def _withdraw(self, message: BulkMessage) -> None:
         """Take back the one message that was sent last, which the server has not taken."""
@@ -205,15 +207,29 @@ class FastIngest(Listener):
         self._stop(_unconfirmed(request, why, may_be_stored=False) if cause is None else error_for(request, cause))
         return False
 
-    async def _open_batch(self, message: BulkMessage, block: bytes) -> None:
+    async def _prepare(self, request: PublishRequest, attempts: int) -> bool:
+        """Wait for a link, and for a leader after `attempts` without one; subscribe to the replies.
+        False, and `cause`, if that is in vain."""
+        if attempts:
+            await self._close_batch()
+            if not await self._let_lead(request, attempts):
+                return False
+        await self._wait(lambda: self._connected, None)
+        if self.cause is not None:
+            return False
         inbox = self._connection.new_inbox()
         # the stream tells batches apart by their ids, whatever their inboxes
         self._prefix = f"{inbox}.{new_uuid7()}.{FLOW}.fail."
         self._flow = FastFlow()
-        self._flow.sent, self._confirmed = 1, 0
-        self._subject = message.request.subject
+        self._subject = request.subject
         self._subscription = await self._connection.subscribe(f"{inbox}.>", self._on_reply, self._on_no_inbox)
+        return True
+
+    async def _start(self, message: BulkMessage, block: bytes) -> None:
+        self._flow.sent, self._confirmed = 1, 0
         self._is_open = True
+        message.sent_at = self._last_sent = time.monotonic()
+        self._keep_alive()
         await self._send(self._subject, message.request.data, 1, START, block)
 
     async def finish(self) -> None:
