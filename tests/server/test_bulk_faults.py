@@ -15,6 +15,7 @@ from support import eventually_async
 from smith_sdk import AsyncSmithBus, Envelope, subjects
 from smith_sdk._core.jetstream import fast_ingest
 from smith_sdk._core.jetstream.fast_flow import FastFlow
+from smith_sdk.errors import BulkError
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
 
@@ -111,3 +112,23 @@ async def test_a_batch_whose_first_add_is_given_up_outlives_a_caller_that_pauses
             await bulk.add(raw.of(second), second)
         assert (bulk.result.sent, bulk.result.stored) == (2, 2)
         assert await stored_ids(bus) == ids([first, second])
+
+
+async def test_a_stream_without_a_leader_ends_a_bulk_after_its_timeout(account: Account) -> None:
+    async with a_bus(account) as bus:
+        await bus._session.bulk_support.of(RAW)
+
+        async def may_be_elected(_: str) -> None:
+            """The stream exists, and its servers may elect a leader, as far as is known."""
+
+        async def fill() -> None:
+            async with bus.bulk(RAW, mode="fast", timeout=0.4) as bulk:
+                assert bulk._fast is not None
+                bulk._fast._diagnose = may_be_elected
+                await bus._session.api.stream_delete(RAW)  # as without a leader, no server responds
+                await bulk.add_many(enveloped(intents(1)))
+
+        async with asyncio.timeout(5):
+            with pytest.raises(BulkError, match=r"has had no leader for 0\.4 s") as caught:
+                await fill()
+        assert (caught.value.resume_from, caught.value.may_be_stored) == (0, False)

@@ -165,17 +165,18 @@ class FastIngest(Listener):
     async def _begin(self, message: BulkMessage, block: bytes) -> None:
         """Begin a batch with `message`; return once the server has answered, or `cause` is set."""
         self._number(message)
+        deadline = time.monotonic() + self._timeout  # of all attempts: one without a leader is no progress
         attempts = 0
         while True:
             try:
-                is_ready = await self._prepare(message.request, attempts)
+                is_ready = await self._prepare(message.request, attempts, deadline)
             except BaseException:  # it is not sent, and the next batch begins with another
                 self._withdraw(message)
                 raise
             if not is_ready:
                 return
             await self._start(message, block)
-            await self._wait(lambda: self._flow.is_started or self._flow.ended is not None, self._ping)
+            await self._wait(lambda: self._flow.is_started or self._flow.ended is not None, self._ping, deadline)
             flow = self._flow
             if flow.ended is None:
                 return
@@ -199,22 +200,22 @@ class FastIngest(Listener):
     async def _let_lead(self, request: PublishRequest, attempts: int) -> bool:
         """Wait a moment for a leader of the stream. False, and `cause`, if there will be none."""
         cause = await self._diagnose(self._stream)
-        left = self._deadline - time.monotonic()
-        if cause is None and left > 0:
-            await asyncio.sleep(min(left, _NO_LEADER.delay(attempts)))
+        pause = _NO_LEADER.delay(attempts)
+        if cause is None and time.monotonic() + pause < self._deadline:
+            await asyncio.sleep(pause)
             return True
         why = f"stream {self._stream} has had no leader for {self._timeout:g} s"
         self._stop(_unconfirmed(request, why, may_be_stored=False) if cause is None else error_for(request, cause))
         return False
 
-    async def _prepare(self, request: PublishRequest, attempts: int) -> bool:
+    async def _prepare(self, request: PublishRequest, attempts: int, deadline: float) -> bool:
         """Wait for a link, and for a leader after `attempts` without one; subscribe to the replies.
         False, and `cause`, if that is in vain."""
         if attempts:
             await self._close_batch()
             if not await self._let_lead(request, attempts):
                 return False
-        await self._wait(lambda: self._connected, None)
+        await self._wait(lambda: self._connected, None, deadline)
         if self.cause is not None:
             return False
         inbox = self._connection.new_inbox()
@@ -337,13 +338,15 @@ class FastIngest(Listener):
             if not isinstance(meant, ConnectionLost):  # after that, the next link tells how much has arrived
                 self._stop(meant)
 
-    async def _wait(self, until: Callable[[], bool], repeat: Callable[[], Awaitable[None]] | None) -> None:
+    async def _wait(
+        self, until: Callable[[], bool], repeat: Callable[[], Awaitable[None]] | None, deadline: float | None = None
+    ) -> None:
         """Wait for replies until `until()` or a `cause`; without progress for `timeout` seconds,
-        that is the cause.
+        or until `deadline`, that is the cause.
 
         `repeat` is called after each second without a reply, and on each new link.
         """
-        self._deadline = max(self._deadline, time.monotonic() + self._timeout)
+        self._deadline = max(self._deadline, time.monotonic() + self._timeout if deadline is None else deadline)
         while not until() and self.cause is None:
             left = self._deadline - time.monotonic()
             if left <= 0:
