@@ -14,7 +14,10 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Envelope, subjects
 from smith_sdk._core.jetstream import fast_ingest
+from smith_sdk._core.jetstream.bulk_window import WindowBulk
 from smith_sdk._core.jetstream.fast_flow import FastFlow
+from smith_sdk._core.jetstream.publish_request import PublishRequest
+from smith_sdk.aio import Bulk
 from smith_sdk.errors import BulkError
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
@@ -132,3 +135,85 @@ async def test_a_stream_without_a_leader_ends_a_bulk_after_its_timeout(account: 
             with pytest.raises(BulkError, match=r"has had no leader for 0\.4 s") as caught:
                 await fill()
         assert (caught.value.resume_from, caught.value.may_be_stored) == (0, False)
+
+
+# ---- from fast ingest to the window
+
+
+async def lose(bus: AsyncSmithBus, bulk: Bulk, many: list[Envelope]) -> None:
+    """Add `many`, which a link loses as it breaks."""
+    assert bulk._fast is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bus._connection, "send_now", lambda *_: True)
+        await bulk.add_many(many)
+    bulk._fast.on_disconnect()
+    bulk._fast.on_reconnect()
+
+
+async def test_a_move_to_the_window_goes_on_if_the_add_that_began_it_is_given_up(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    repeat = WindowBulk.repeat
+
+    async def later(window: WindowBulk, number: int, request: PublishRequest) -> None:
+        begun.set()
+        await go_on.wait()
+        await repeat(window, number, request)
+
+    monkeypatch.setattr(WindowBulk, "repeat", later)
+    async with a_bus(account, max_pending_messages=50) as bus:
+        many = intents(122)
+        async with bus.bulk(RAW, mode="auto") as bulk:
+            await bulk.add_many(enveloped(many[:1]))
+            await lose(bus, bulk, enveloped(many[1:120]))
+            await given_up(asyncio.create_task(bulk.add(raw.of(many[120]), many[120])), begun.is_set)
+            adding = asyncio.create_task(bulk.add(raw.of(many[121]), many[121]))
+            go_on.set()
+            await adding
+        assert (bulk.mode, bulk.result.sent, bulk.result.stored) == ("window", 121, 121)
+        assert await stored_ids(bus) == ids([*many[:120], many[121]])
+
+
+async def test_a_block_that_raises_ends_a_move_to_the_window(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
+
+    async def never(_: WindowBulk, number: int, request: PublishRequest) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(WindowBulk, "repeat", never)
+    async with a_bus(account) as bus:
+        bulk = bus.bulk(RAW, mode="auto")
+
+        async def fill() -> None:
+            async with bulk:
+                await bulk.add_many(enveloped(intents(1)))
+                await lose(bus, bulk, enveloped(intents(3)))
+                await given_up(asyncio.create_task(bulk.add_many(enveloped(intents(1)))), begun.is_set)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fill()
+        assert bulk._moving is not None
+        assert bulk._moving.cancelled()
+
+
+async def test_a_bulk_whose_messages_do_not_add_up_raises(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(_: WindowBulk, number: int, request: PublishRequest) -> None:
+        """As a mistake of ours would."""
+
+    monkeypatch.setattr(WindowBulk, "repeat", forget)
+    async with a_bus(account) as bus:
+        many = enveloped(intents(5))
+
+        async def fill() -> None:
+            async with bus.bulk(RAW, mode="auto") as bulk:
+                await bulk.add_many(many[:1])
+                await lose(bus, bulk, many[1:4])
+                await bulk.add_many(many[4:])
+
+        with pytest.raises(BulkError, match="3 of 5 messages for stream SDLC_RAW are unaccounted for") as caught:
+            await fill()
+        assert caught.value.may_be_stored
+        assert caught.value.remaining(many) == many

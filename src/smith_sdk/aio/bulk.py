@@ -80,7 +80,8 @@ class Bulk:
         self._may_drop = any(spec.name == stream and spec.retention == "interest" for spec in session.contract.streams)
         self._unyielded = 0
         """Messages since the event loop has run."""
-        self._switching = asyncio.Lock()
+        self._moving: asyncio.Task[None] | None = None
+        """Sends by the window what fast ingest has left; a caller that gives up does not end it."""
         self._is_over = False
         self._result: BulkResult | None = None
 
@@ -252,6 +253,8 @@ class Bulk:
             await asyncio.sleep(0)
 
     async def _put_in_turn(self, request: PublishRequest) -> None:
+        if self._moving is not None:
+            await self._moved(self._moving)
         self._require_open()
         if request.stream != self._stream:
             raise SubjectMismatch(
@@ -291,6 +294,8 @@ class Bulk:
             self._session.bulk_support.forget(self._stream)
             await self._switch(fast, str(error))
         except Stopped:
+            if fast.cause is None and self._moving is None:  # `commit` has ended it meanwhile
+                self._require_open()
             await self._stopped(fast)
         assert self._window is not None
         await self._window.add(self._with_id(request))
@@ -298,34 +303,44 @@ class Bulk:
     async def _stopped(self, fast: FastIngest) -> None:
         """Go on with the window if the mode is "auto". Raises `BulkError` otherwise."""
         cause = fast.cause
-        assert cause is not None
-        if self._asked != "auto" or not self._session.is_open:
-            self._is_over, self._running = True, None
+        if self._moving is None and (self._asked != "auto" or not self._session.is_open):
+            assert cause is not None
             await fast.finish()
+            self._is_over, self._running = True, None
             self._end_tally(cause)
             raise self._error(fast.told, fast.unconfirmed[0].number if fast.unconfirmed else fast.sent, cause, fast.may_be_stored)
         await self._switch(fast, f"fast ingest stopped after {fast.told.stored} messages: {cause}")
 
     async def _switch(self, fast: FastIngest, reason: str) -> None:
         """From now on by the window: what is not confirmed once more, with its id, then others."""
-        async with self._switching:
-            if self._window is not None:
-                return
-            await fast.finish()
-            self._end_tally(fast.cause)
-            window = self._use_window(reason)
-            until = time.monotonic() - self._session.resend_seconds(self._stream)
-            for message in fast.unconfirmed:
-                if fast.may_be_stored and message.sent_at < until:
-                    why = "it was sent by fast ingest and not confirmed, and the stream may have forgotten its id by now"
-                    window.failures[message.number] = PublishUnconfirmed(
-                        f"{message.request.subject}: {why}; it may be stored",
-                        may_be_stored=True,
-                        subject=message.request.subject,
-                        msg_id=message.request.msg_id,
-                    )
-                else:
-                    await window.repeat(message.number, self._with_id(message.request))
+        if self._moving is None:
+            # A task of its own: every message has to be sent, also if the caller gives up.
+            self._moving = asyncio.create_task(self._move(fast, reason))
+        await self._moved(self._moving)
+
+    async def _moved(self, moving: asyncio.Task[None]) -> None:
+        if not moving.done():
+            await asyncio.wait((moving,))
+        if moving.cancelled():
+            self._require_open()
+        moving.result()
+
+    async def _move(self, fast: FastIngest, reason: str) -> None:
+        await fast.finish()
+        self._end_tally(fast.cause)
+        window = self._use_window(reason)
+        until = time.monotonic() - self._session.resend_seconds(self._stream)
+        for message in fast.unconfirmed:
+            if fast.may_be_stored and message.sent_at < until:
+                why = "it was sent by fast ingest and not confirmed, and the stream may have forgotten its id by now"
+                window.failures[message.number] = PublishUnconfirmed(
+                    f"{message.request.subject}: {why}; it may be stored",
+                    may_be_stored=True,
+                    subject=message.request.subject,
+                    msg_id=message.request.msg_id,
+                )
+            else:
+                await window.repeat(message.number, self._with_id(message.request))
 
     def _with_id(self, request: PublishRequest) -> PublishRequest:
         """The window sends an id with each message: it recognises by them what it sends again."""
@@ -354,7 +369,9 @@ class Bulk:
             if atomic.cause is not None:
                 raise self._error(atomic.told, 0, atomic.cause, atomic.may_be_stored)
             return self._made(atomic.told)
-        if fast is not None and self._window is None:
+        if self._moving is not None:
+            await self._moved(self._moving)
+        elif fast is not None and self._window is None:
             await fast.finish()
             if fast.cause is not None:
                 await self._stopped(fast)
@@ -362,6 +379,10 @@ class Bulk:
             await self._window.finish()
         told = self._told()
         failures = {**self._skipped, **({} if self._window is None else self._window.failures)}
+        if unknown := self._sent - told.stored - told.in_outbox - len(failures):
+            text = f"{unknown:,} of {self._sent:,} messages for stream {self._stream} are unaccounted for; they may be stored"
+            cause = PublishError(text, stream=self._stream)
+            raise self._made_error(text, told, 0, failures, True, cause) from cause
         if failures:
             raise self._failed(told, failures)
         return self._made(told)
@@ -442,6 +463,9 @@ class Bulk:
 
     async def _abandon(self, error: BaseException | None) -> None:
         self._is_over, self._running = True, None
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.wait((self._moving,))
         if self._window is not None:
             self._window.abandon()
         if self._atomic is not None:

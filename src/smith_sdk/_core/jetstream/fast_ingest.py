@@ -43,7 +43,7 @@ class NoBatch(Exception):
 
 
 class Stopped(Exception):
-    """An earlier message was refused or not confirmed: see `FastIngest.cause`."""
+    """It has finished, or an earlier message was refused or not confirmed: `FastIngest.cause`."""
 
 
 Diagnose = Callable[[str], Awaitable[SmithError | None]]
@@ -76,6 +76,8 @@ class FastIngest(Listener):
         self._bytes = 0
         self._flow = FastFlow()
         self._is_open = False
+        self._is_finished = False
+        """Whether no other batch may begin, since what is not confirmed is looked at now."""
         self._subject = ""
         """Of the first message of the batch: pings and the end go there, too."""
         self._prefix = ""
@@ -100,7 +102,8 @@ class FastIngest(Listener):
         """Send a message once there is room for it. That it is not stored shows in `cause`.
 
         Raises `NoBatch` if the stream takes no batch, `Stopped` if an earlier message was refused
-        or not confirmed, and what `prepared` raises: in all of these it is not a part of the bulk.
+        or not confirmed, or after `finish`, and what `prepared` raises: in all of these it is not a
+        part of the bulk.
         """
         if self.cause is not None:
             raise Stopped
@@ -148,7 +151,7 @@ class FastIngest(Listener):
     async def _make_room(self, message: BulkMessage, block: bytes) -> bool:
         """Take one step to where `message` may be sent. Whether it was, as the first of a batch."""
         async with self._changing:
-            if self.cause is not None:
+            if self.cause is not None or self._is_finished:
                 raise Stopped
             flow = self._flow
             if not self._is_open:
@@ -236,6 +239,7 @@ class FastIngest(Listener):
     async def finish(self) -> None:
         """End the batch. Sets `cause` if some message is not known to be stored."""
         async with self._changing:
+            self._is_finished = True
             if self._is_open and self.cause is None:
                 await self._end()
             await self._close_batch()
