@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Envelope, subjects
+from smith_sdk._core.events import Operation, Outgoing, Published, Tracer
 from smith_sdk._core.jetstream import fast_ingest
 from smith_sdk._core.jetstream.bulk_window import WindowBulk
 from smith_sdk._core.jetstream.fast_flow import FastFlow
 from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk.aio import Bulk
-from smith_sdk.errors import BulkError
+from smith_sdk.errors import BulkError, OptionsError, PayloadTooLarge, PublishError
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
 
@@ -135,6 +136,83 @@ async def test_a_stream_without_a_leader_ends_a_bulk_after_its_timeout(account: 
             with pytest.raises(BulkError, match=r"has had no leader for 0\.4 s") as caught:
                 await fill()
         assert (caught.value.resume_from, caught.value.may_be_stored) == (0, False)
+
+
+# ---- observers
+
+
+class Spans(Tracer):
+    """The operations of one bus; no observer may hear of one twice, or not at all."""
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        """For each operation, how often it has ended."""
+        self.errors: list[type[BaseException] | type[None]] = []
+
+    def on_send(self, message: Outgoing) -> Operation:
+        ends, place = self.ends, len(self.ends)
+        ends.append(0)
+
+        class Ending(Operation):
+            def end(self, error: BaseException | None = None) -> None:
+                ends[place] += 1
+
+        return Ending()
+
+    def on_published(self, event: Published) -> None:
+        self.errors.append(type(event.error))
+
+    def take(self) -> list[type[BaseException] | type[None]]:
+        """How the publishes since the last call have ended, each with one operation."""
+        assert self.ends == [1] * len(self.errors)
+        errors, self.errors, self.ends[:] = self.errors, [], []
+        return errors
+
+
+@pytest.mark.parametrize("mode", ["window", "atomic", "fast"])
+async def test_a_message_that_a_bulk_refuses_is_reported_once(account: Account, mode: Any) -> None:
+    async with a_bus(account) as bus:
+        spans = Spans()
+        bus._session.events.add(spans)
+        async with bus.bulk(RAW, mode=mode) as bulk:
+            await bulk.add_many(enveloped(intents(1)))
+            with pytest.raises(PayloadTooLarge):
+                await bulk.add_many(enveloped(intents(1, 3_000_000)))
+        assert sorted(map(str, spans.take())) == sorted(map(str, (type(None), PayloadTooLarge)))
+
+
+async def test_the_messages_of_a_failed_atomic_batch_are_reported_once(account: Account) -> None:
+    async with a_bus(account, max_pending_bytes=20_000) as bus:
+        spans = Spans()
+        bus._session.events.add(spans)
+        many = enveloped(intents(2))
+        with pytest.raises(BulkError, match="10201"):
+            await bus.publish_many([*many, many[0]], mode="atomic")
+        assert spans.take() == [PublishError] * 3
+        async with bus.bulk(RAW, mode="atomic") as bulk:
+            await bulk.add_many(many)
+            with pytest.raises(OptionsError, match="at most 20,000 bytes"):
+                await bulk.add_many(enveloped(intents(1, 30_000)))
+        assert spans.take() == [OptionsError, type(None), type(None)]
+
+
+async def test_a_message_that_fast_ingest_does_not_send_is_reported(account: Account) -> None:
+    async with a_bus(account) as bus:
+        spans = Spans()
+        bus._session.events.add(spans)
+        async with bus.bulk(RAW, mode="fast") as bulk:
+            fast = bulk._fast
+            assert fast is not None
+            fast.on_disconnect()
+            adding = asyncio.create_task(bulk.add_many(enveloped(intents(1))))
+            await given_up(adding, lambda: fast._next is not None)
+            assert spans.take() == [asyncio.CancelledError]
+            fast.on_reconnect()
+            config = (await bus._session.api.stream_info(RAW))["config"]
+            await bus._session.api.stream_update({**config, "allow_batched": False})
+            await bulk.add_many(enveloped(intents(1)))
+        assert (bulk.mode, bulk.result.stored) == ("window", 1)
+        assert spans.take() == [PublishError, type(None)]  # in a batch, and then by the window
 
 
 # ---- from fast ingest to the window

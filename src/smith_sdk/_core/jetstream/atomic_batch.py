@@ -87,10 +87,12 @@ class AtomicBatch:
             )
         message, block = prepared(self._session, request, self._ids)
         if self._messages and self._bytes + message.size > self._max_bytes:
-            raise OptionsError(
+            error = OptionsError(
                 f"an atomic batch has at most {self._max_bytes:,} bytes (max_pending_bytes of the bus): commit this one for "
                 f"{self._stream} and begin another, or raise the limit"
             )
+            message.ended(error)
+            raise error
         self._bytes += message.size
         self._messages.append((message, block))
 
@@ -114,14 +116,12 @@ class AtomicBatch:
                 self.cause = error
             break
         for message, _ in self._messages:
-            if message.report is not None:
-                message.report(self.cause)
+            message.ended(self.cause)
 
     def abandon(self) -> None:
         """Nothing was sent, unless `finish` was interrupted."""
         for message, _ in self._messages:
-            if message.report is not None:
-                message.report(asyncio.CancelledError())
+            message.ended(asyncio.CancelledError())
         self._messages.clear()
 
     @property

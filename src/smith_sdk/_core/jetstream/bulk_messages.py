@@ -26,6 +26,12 @@ class BulkMessage(msgspec.Struct, gc=False):
     """Its place in the bulk, from 0."""
     sent_at: float = 0.0
 
+    def ended(self, error: BaseException | None) -> None:
+        """Report to the observers, once, how it has ended."""
+        report, self.report = self.report, None
+        if report is not None:
+            report(error)
+
 
 class Publisher(Protocol):
     """What batches need of a session."""
@@ -43,10 +49,15 @@ def prepared(session: Publisher, request: PublishRequest, ids: bool) -> tuple[Bu
     report = None
     if session.events.observers:
         request, report = _observed(session, request)
-    block = write_headers(request.msg_id, request.headers) if ids else block_of(request.headers) if request.headers else b""
-    size = len(request.data) + len(block)
-    if size > session.window.limits.always:
-        session.window.limits.size_of(request)
+    try:
+        block = write_headers(request.msg_id, request.headers) if ids else block_of(request.headers) if request.headers else b""
+        size = len(request.data) + len(block)
+        if size > session.window.limits.always:
+            session.window.limits.size_of(request)
+    except Exception as error:
+        if report is not None:
+            report(error)
+        raise
     return BulkMessage(request, size, report), block
 
 

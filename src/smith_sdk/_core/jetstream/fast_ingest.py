@@ -108,9 +108,14 @@ class FastIngest(Listener):
         if self.cause is not None:
             raise Stopped
         message, block = prepared(self._session, request, self._ids)
-        while not self._is_open or not self._flow.has_room or self._is_full(message):
-            if await self._make_room(message, block):
-                return
+        try:
+            while not self._is_open or not self._flow.has_room or self._is_full(message):
+                if await self._make_room(message, block):
+                    return
+        except BaseException as error:
+            if all(one is not message for one in self.unconfirmed):  # or the server's answer is its end
+                message.ended(self.cause if isinstance(error, Stopped) and self.cause is not None else error)
+            raise
         self._flow.sent = sent = self._flow.sent + 1
         self._number(message)
         await self._send(message.request.subject, message.request.data, sent, ADD, block)
@@ -189,6 +194,7 @@ class FastIngest(Listener):
         refusal = flow.refusal
         if refusal is not None and refusal.err_code in REFUSED_BATCH:
             self._withdraw(message)
+            message.ended(publish_error(refusal, message.request))
             await self._close_batch()
             raise NoBatch(f"stream {self._stream} takes no batch now: {refusal.description} (err_code {refusal.err_code})")
         self._take_end(flow)
@@ -259,9 +265,7 @@ class FastIngest(Listener):
     def report(self, error: BaseException) -> None:
         """Report the unconfirmed messages to the observers of the bus."""
         for message in self.unconfirmed:
-            if message.report is not None:
-                message.report(error)
-                message.report = None
+            message.ended(error)
 
     # ---- ending a batch
 
@@ -414,7 +418,7 @@ class FastIngest(Listener):
             message = self.unconfirmed.popleft()
             self._bytes -= message.size
             if message.report is not None:
-                message.report(None)
+                message.ended(None)
         self.told.stored += count - self._confirmed
         self._confirmed = count
 
