@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Envelope, subjects
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.events import Operation, Outgoing, Published, Tracer
 from smith_sdk._core.jetstream import fast_ingest
 from smith_sdk._core.jetstream.bulk_window import WindowBulk
@@ -295,3 +296,36 @@ async def test_a_bulk_whose_messages_do_not_add_up_raises(account: Account, monk
             await fill()
         assert caught.value.may_be_stored
         assert caught.value.remaining(many) == many
+
+
+# ---- what the errors say
+
+
+async def test_the_error_of_an_atomic_batch_that_a_server_does_not_know_says_what_is_stored(account: Account) -> None:
+    async with a_bus(account) as bus:
+        await bus._session.bulk_support.of(RAW)
+        many = intents(3)
+        await bus._session.api.stream_delete(RAW)
+        answers: list[asyncio.Future[None]] = []
+
+        def answer(message: RawMessage) -> None:
+            """As a server before 2.12, which stores each message by itself."""
+            acked = bus._connection.answer(message.reply, b'{"stream": "SDLC_RAW", "seq": 1}')
+            answers.append(asyncio.ensure_future(acked))
+
+        await bus._connection.subscribe(str(raw.of(many[0])), answer)
+        with pytest.raises(BulkError, match=r"are not stored, except the first: .* was stored as a single message") as caught:
+            await bus.publish_many(enveloped(many), mode="atomic")
+        assert (caught.value.resume_from, caught.value.may_be_stored, len(answers)) == (0, True, 1)
+
+
+async def test_the_error_of_an_atomic_batch_in_another_stream_says_so(account: Account) -> None:
+    async with a_bus(account) as bus:
+        api = bus._session.api
+        await bus._session.bulk_support.of(RAW)
+        config = (await api.stream_info(RAW))["config"]
+        await api.stream_delete(RAW)
+        await api.stream_create({**config, "name": "OTHER"})
+        with pytest.raises(BulkError, match=r"are stored elsewhere, all of them: .*stored by stream OTHER") as caught:
+            await bus.publish_many(enveloped(intents(3)), mode="atomic")
+        assert (caught.value.may_be_stored, (await api.stream_info("OTHER"))["state"]["messages"]) == (True, 3)

@@ -431,8 +431,7 @@ class Bulk:
         """For a bulk that `cause` has ended before message `number`."""
         sent = self._sent
         if self._atomic is not None:
-            state = "may be stored, all or none" if may_be_stored else "are not stored, none of them"
-            text = f"the {sent:,} messages of the atomic batch for stream {self._stream} {state}: {cause}"
+            text = f"the {sent:,} messages of the atomic batch for stream {self._stream} {self._atomic.outcome}: {cause}"
         else:
             seq = f", the last at sequence {told.last_seq:,}" if told.last_seq else ""
             others = "; later ones may be stored as well" if may_be_stored else "; no later one is"

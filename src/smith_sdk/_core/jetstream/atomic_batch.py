@@ -70,7 +70,9 @@ class AtomicBatch:
         self.cause: SmithError | None = None
         """Why nothing is stored."""
         self.may_be_stored = False
-        """Whether all may be stored all the same."""
+        """Whether all may be stored all the same, or some elsewhere."""
+        self.outcome = "are not stored, none of them"
+        """What has become of the messages if there is a `cause`, as text."""
 
     @property
     def sent(self) -> int:
@@ -152,13 +154,18 @@ class AtomicBatch:
             error = None if cause is None else error_for(request, cause)
             raise _Again(f"stream {self._stream} has had no leader", error) from None
         except (DeadlineExceeded, ConnectionLost) as error:
-            self.may_be_stored = may_be_stored
+            if may_be_stored:
+                self._may_be("may be stored, all or none")
             raise _unconfirmed(request, str(error), may_be_stored=may_be_stored) from error
+
+    def _may_be(self, outcome: str) -> None:
+        self.may_be_stored, self.outcome = True, outcome
 
     def _require_begun(self, reply: RawMessage, request: PublishRequest) -> None:
         """The first message is answered with nothing, or an error."""
         if reply.data:
             self._raise_error(self._read(reply, request), request)
+            self._may_be("are not stored, except the first")
             raise PublishError(
                 f"{request.subject} was stored as a single message, and nothing after it was sent: the server of stream "
                 f"{self._stream} does not know atomic batches (nats-server 2.12)",
@@ -171,6 +178,7 @@ class AtomicBatch:
         answer = self._read(reply, request)
         self._raise_error(answer, request)
         if answer.stream != self._stream:
+            self._may_be("are stored elsewhere, all of them")
             raise wrong_stream(request, answer.stream)
         self.told.stored, self.told.last_seq = len(self._messages), answer.seq
 
