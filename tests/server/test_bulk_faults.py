@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -299,6 +300,23 @@ async def test_a_bulk_whose_messages_do_not_add_up_raises(account: Account, monk
 
 
 # ---- what the errors say
+
+
+async def test_fast_ingest_without_a_link_names_the_stream_and_the_message(account: Account) -> None:
+    async with a_bus(account) as bus:
+
+        async def fill() -> None:
+            async with bus.bulk(RAW, mode="fast", timeout=0.2) as bulk:
+                assert bulk._fast is not None
+                bulk._fast.on_disconnect()
+                await bulk.add_many(enveloped(intents(1)))
+
+        with pytest.raises(BulkError) as caught:
+            await fill()
+        assert re.fullmatch(
+            r"message number 0, smith\.intents\.raw\.fs\.read\.v1, for stream SDLC_RAW: no progress for 0\.2 s.*; it was not stored",
+            str(caught.value.__cause__),
+        )
 
 
 async def test_the_error_of_an_atomic_batch_that_a_server_does_not_know_says_what_is_stored(account: Account) -> None:

@@ -213,8 +213,8 @@ class FastIngest(Listener):
         if cause is None and time.monotonic() + pause < self._deadline:
             await asyncio.sleep(pause)
             return True
-        why = f"stream {self._stream} has had no leader for {self._timeout:g} s"
-        self._stop(_unconfirmed(request, why, may_be_stored=False) if cause is None else error_for(request, cause))
+        why = f"it has had no leader for {self._timeout:g} s"
+        self._stop(self._unconfirmed(why) if cause is None else error_for(request, cause))
         return False
 
     async def _prepare(self, request: PublishRequest, attempts: int, deadline: float) -> bool:
@@ -257,7 +257,11 @@ class FastIngest(Listener):
         """Stop waiting. What is sent may be stored."""
         if self._is_open and self._connected and self._flow.ended is None:
             await self._ask_end()  # or the server keeps the batch for another 10 s
-        self._stop(PublishUnconfirmed("the bulk was given up", may_be_stored=True, subject=self._subject, msg_id=""))
+        self._stop(
+            PublishUnconfirmed(
+                f"the bulk into stream {self._stream} was given up", may_be_stored=True, subject=self._subject, msg_id=""
+            )
+        )
         self.report(asyncio.CancelledError())
         self._connection.remove_listener(self)
         await self._close_batch()
@@ -316,7 +320,22 @@ class FastIngest(Listener):
             why = "the server does not know the batch any more: it has restarted, or the stream has another leader"
         else:
             why = "the batch was broken off there: messages were lost with the connection, or with the leader of the stream"
-        return _unconfirmed(request, why, may_be_stored=self.may_be_stored)
+        return self._unconfirmed(why)
+
+    def _unconfirmed(self, why: str) -> PublishUnconfirmed:
+        """For the first message that is not confirmed; without one, for the end of the batch."""
+        may_be_stored = self.may_be_stored
+        if self.unconfirmed:
+            message = self.unconfirmed[0]
+            request = message.request
+            about = f"message number {message.number:,}, {request.subject}, for stream {self._stream}"
+            state = "it may be stored" if may_be_stored else "it was not stored"
+        else:
+            request = PublishRequest(self._subject, b"", self._stream, "")
+            about, state = f"the end of a batch for stream {self._stream}", "all messages before it are stored"
+        return PublishUnconfirmed(
+            f"{about}: {why}; {state}", may_be_stored=may_be_stored, subject=request.subject, msg_id=request.msg_id
+        )
 
     def _stop(self, cause: SmithError) -> None:
         self._flow.is_broken = True
@@ -360,13 +379,7 @@ class FastIngest(Listener):
             if left <= 0:
                 problem = "" if self._connected else self._connection.problem
                 self.may_be_stored = self._is_open and bool(self.unconfirmed)
-                self._stop(
-                    _unconfirmed(
-                        PublishRequest(self._subject, b"", self._stream, ""),
-                        f"no progress for {self._timeout:g} s{problem and f': {problem}'}",
-                        may_be_stored=self.may_be_stored,
-                    )
-                )
+                self._stop(self._unconfirmed(f"no progress for {self._timeout:g} s{problem and f': {problem}'}"))
                 return
             was_connected = self._connected
             is_silent = not await self._heard(min(_SILENCE, left))
@@ -453,8 +466,3 @@ class FastIngest(Listener):
 
     def outstanding_replies(self) -> list[asyncio.Future[Any]]:
         return [] if self._next is None else [self._next]
-
-
-def _unconfirmed(request: PublishRequest, why: str, *, may_be_stored: bool) -> PublishUnconfirmed:
-    text = f"{request.subject}: {why}; {'it may be stored' if may_be_stored else 'it was not stored'}"
-    return PublishUnconfirmed(text, may_be_stored=may_be_stored, subject=request.subject, msg_id=request.msg_id)
