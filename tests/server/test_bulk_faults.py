@@ -21,6 +21,7 @@ from smith_sdk._core.jetstream.bulk_window import WindowBulk
 from smith_sdk._core.jetstream.fast_flow import FastFlow
 from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk.aio import Bulk
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BulkError, OptionsError, PayloadTooLarge, PublishError
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
@@ -347,3 +348,17 @@ async def test_the_error_of_an_atomic_batch_in_another_stream_says_so(account: A
         with pytest.raises(BulkError, match=r"are stored elsewhere, all of them: .*stored by stream OTHER") as caught:
             await bus.publish_many(enveloped(intents(3)), mode="atomic")
         assert (caught.value.may_be_stored, (await api.stream_info("OTHER"))["state"]["messages"]) == (True, 3)
+
+
+async def test_a_reply_with_a_number_of_thousands_of_digits_is_harmless(
+    make_server: Callable[..., EmbeddedServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(config="max_control_line: 16384")
+    async with AsyncSmithBus(server.url, contract=BATCHED, manage="apply", profile="dev") as bus:
+        async with bus.bulk(RAW, mode="fast") as bulk:
+            await bulk.add_many(enveloped(intents(1)))
+            assert bulk._fast is not None
+            await bus._connection.publish(f"{bulk._fast._prefix}{'9' * 5000}.1.$FI", b"x")
+            await bus._connection.barrier(timeout=5)
+        assert bulk.result.stored == 1
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

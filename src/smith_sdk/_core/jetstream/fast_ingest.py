@@ -35,6 +35,8 @@ _SILENCE: Final = 1.0
 """Seconds without a reply after which a ping asks for the confirmations, which may be lost."""
 _IDLE: Final = 3.0
 """Seconds without a message after which a ping keeps the batch: the server forgets it after 10."""
+_MAX_DIGITS: Final = 18
+"""Of a number in the subject of a reply; `int` raises for thousands of them."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 
 
@@ -418,7 +420,8 @@ class FastIngest(Listener):
         if not message.subject.startswith(self._prefix):
             return
         number, _, _ = message.subject[len(self._prefix) :].partition(".")
-        if not flow.reply(int(number) if number.isdecimal() else 0, message.data):
+        is_number = len(number) <= _MAX_DIGITS and number.isascii() and number.isdecimal()
+        if not flow.reply(int(number) if is_number else 0, message.data):
             return
         self._deadline = time.monotonic() + self._timeout
         if flow.confirmed > self._confirmed:
