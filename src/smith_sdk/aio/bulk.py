@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sized
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self
@@ -125,13 +125,17 @@ class Bulk:
             msg_id = _UNUSED_ID
         elif msg_id is not None and not self._ids:
             raise OptionsError(f"msg_id={msg_id!r}: the messages of a bulk with ids=False carry none")
-        await self._put(publish_request(self._session, subject, payload, msg_id, headers, self._own_timeout))
+        request = publish_request(self._session, subject, payload, msg_id, headers, self._own_timeout)
+        if (rest := self._put(request)) is not None:
+            await rest
 
     async def add_many(self, envelopes: Iterable[Envelope]) -> None:
         """`add` for each: `subject.envelope(payload)` makes an envelope. Raises what it raises, and
         those after that are not added."""
         for envelope in envelopes:
-            await self._put(bulk_request(self._session, envelope, self._ids, self._own_timeout))
+            request = bulk_request(self._session, envelope, self._ids, self._own_timeout)
+            if (rest := self._put(request)) is not None:
+                await rest
 
     async def commit(self) -> BulkResult:
         """End the bulk before the end of the block; return what has become of it.
@@ -246,11 +250,13 @@ class Bulk:
 
     # ---- messages
 
-    async def _put(self, request: PublishRequest) -> None:
+    def _put(self, request: PublishRequest) -> Coroutine[Any, Any, None] | None:
+        """Send or keep a message; return what the caller has to await then, if anything."""
+        # No coroutine of its own: most messages need none.
         if not self._put_now(request):
-            await self._put_in_turn(request)
-        elif self._should_yield:
-            await asyncio.sleep(0)
+            return self._put_in_turn(request)
+        self._unyielded = unyielded = (self._unyielded + 1) % _YIELD_EVERY
+        return None if unyielded else asyncio.sleep(0)
 
     async def _put_in_turn(self, request: PublishRequest) -> None:
         if self._moving is not None:
@@ -273,17 +279,11 @@ class Bulk:
             await self._put_fast(self._fast, request)
 
     def _put_now(self, request: PublishRequest) -> bool:
-        """`_put` by fast ingest, where nothing has to be waited for, or checked."""
+        """`_put_in_turn` by fast ingest, where nothing has to be waited for, or checked."""
         fast = self._running
         if fast is None or request.stream != self._stream or (self._may_drop and self._session.may_be_dropped(request)):
             return False
         return fast.add_now(request)
-
-    @property
-    def _should_yield(self) -> bool:
-        """Whether the event loop has to run before the next message that is put."""
-        self._unyielded = unyielded = (self._unyielded + 1) % _YIELD_EVERY
-        return not unyielded
 
     async def _put_fast(self, fast: FastIngest, request: PublishRequest) -> None:
         try:
@@ -543,11 +543,8 @@ async def publish_all(
                     bulk._reason = reason or bulk._reason
                     for error in early:
                         bulk._skip(error)
-                # `_put`, without its coroutine
-                if not bulk._put_now(request):
-                    await bulk._put_in_turn(request)
-                elif bulk._should_yield:
-                    await asyncio.sleep(0)
+                if (rest := bulk._put(request)) is not None:
+                    await rest
             except BulkError:
                 raise
             except SmithError as error:

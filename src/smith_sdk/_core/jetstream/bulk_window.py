@@ -37,11 +37,6 @@ class WindowBulk:
         except SmithError as error:
             self.failures[number] = error
 
-    def skip(self, error: SmithError) -> None:
-        """Count a message that was not sent, because of `error`."""
-        self.failures[self.sent] = error
-        self.sent += 1
-
     def _follow(self, number: int, future: asyncio.Future[PubAck] | asyncio.Future[PubAck | Stored]) -> None:
         self._in_flight.append((number, future))
         while self._in_flight and self._in_flight[0][1].done():  # the window bounds those that are not
