@@ -50,6 +50,11 @@ class Plain:
         self.end.send(data)
 
 
+def write_in_loop(shared: SharedSocket, data: bytes) -> None:
+    with shared:
+        shared.write(data)
+
+
 async def shared_over(transport: Any, loop: Any = None) -> SharedSocket | None:
     return SharedSocket.of(transport, loop or asyncio.get_running_loop(), lambda: bool(transport.waiting), ended.append)
 
@@ -65,7 +70,7 @@ async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
     each, writers, counts = 200, 4, {"here": 0, "refused": 0}
 
     async def by_loop(data: bytes) -> None:
-        shared.write(data)
+        write_in_loop(shared, data)
 
     def write(writer: int) -> None:
         for number in range(each):
@@ -75,16 +80,16 @@ async def test_messages_are_whole_and_in_the_order_of_their_writer() -> None:
                 counts["refused"] += 1
                 asyncio.run_coroutine_threadsafe(by_loop(message(writer, number)), loop).result(20)
 
-    async def write_in_loop() -> None:
+    async def write_here() -> None:
         for number in range(each):
-            shared.write(message(writers, number))
+            write_in_loop(shared, message(writers, number))
             await asyncio.sleep(0)
 
     async def read() -> list[bytes]:
         return [await reader.readuntil(END) for _ in range(each * (writers + 1))]
 
     reading = asyncio.ensure_future(read())
-    await asyncio.gather(write_in_loop(), *(asyncio.to_thread(write, writer) for writer in range(writers)))
+    await asyncio.gather(write_here(), *(asyncio.to_thread(write, writer) for writer in range(writers)))
     found = await asyncio.wait_for(reading, 20)
     for writer in range(writers + 1):
         own = [one for one in found if one[:1] == bytes([65 + writer])]
@@ -126,7 +131,7 @@ async def test_the_loop_goes_on_without_a_thread_that_is_held_up_before_it_sends
         sending = asyncio.ensure_future(asyncio.to_thread(shared.send, b"held up", held_up))
         await asyncio.wait_for(begun.wait(), 20)
         assert not await asyncio.to_thread(shared.send, b"by a thread", lambda: None), "it may not wait for the other"
-        shared.write(b"by the loop,")
+        write_in_loop(shared, b"by the loop,")
         assert await asyncio.to_thread(shared.send, b"by a thread,", lambda: None)
         go_on.set()
         assert await asyncio.wait_for(sending, 20)
@@ -156,7 +161,7 @@ async def test_the_loop_writes_the_rest_for_a_thread_that_is_held_up_after_it_ha
         received = far.recv(len(data))
         assert 0 < len(received) < len(data)
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * len(data))
-        shared.write(b"by the loop")
+        write_in_loop(shared, b"by the loop")
         go_on.set()
         assert await asyncio.wait_for(sending, 20)
         shared.close()
@@ -186,7 +191,7 @@ async def test_what_a_stopped_thread_sends_after_the_loop_has_gone_on_ends_the_l
         sending = asyncio.ensure_future(asyncio.to_thread(shared.send, b"too late", lambda: None))
         await asyncio.wait_for(begun.wait(), 20)
         sender.socket = original
-        shared.write(b"by the loop,")
+        write_in_loop(shared, b"by the loop,")
         go_on.set()
         assert await asyncio.wait_for(sending, 20)
         await asyncio.sleep(0)
@@ -231,7 +236,7 @@ async def test_only_the_loop_looks_at_the_buffer_of_its_transport() -> None:
         assert shared is not None
         assert not await asyncio.to_thread(shared.send, b"1", lambda: None)
         transport.buffered = 0  # sent meanwhile, which the next writing notices
-        shared.write(b"1")
+        write_in_loop(shared, b"1")
         assert await asyncio.to_thread(shared.send, b"2", lambda: None)
         assert far.recv(100) == b"12"
         shared.close()

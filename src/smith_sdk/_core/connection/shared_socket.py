@@ -17,17 +17,15 @@ handler has interrupted it."""
 class _Sender:
     """The socket of the threads, and what one of them is sending."""
 
-    __slots__ = ("is_known", "is_over", "is_sending", "lock", "message", "sent", "socket")
+    __slots__ = ("is_known", "is_over", "lock", "message", "sent", "socket")
 
     def __init__(self, source: socket.socket) -> None:
         self.socket = source
-        self.lock = threading.RLock()
-        """Held while something is written. Reentrant: a signal handler may interrupt `send` and
-        call it."""
-        self.is_sending = False
+        self.lock = threading.Lock()
+        """Held while something is written."""
         self.message = b""
         self.sent: list[int] = []
-        """How many bytes of `message` were sent; empty until that is known."""
+        """How many bytes of `message` were sent; empty until that is known, and if all were."""
         self.is_over = False
         """Whether the loop has gone on without waiting for the thread."""
         self.is_known = False
@@ -111,19 +109,19 @@ class SharedSocket:
             self._sender.lock.acquire()
 
     def __exit__(self, *exc: object) -> None:
-        self._sender.lock.release()
+        self._release(self._sender)
 
     def write(self, data: bytes) -> None:
-        """`transport.write`."""
-        with self:
-            rest = self._sender.rest
-            self._sender.sent.clear()
-            self._transport.write(rest + data if rest else data)
-            self._is_backed_up = self._transport.get_write_buffer_size() > 0
+        """`transport.write`, while no thread sends."""
+        rest = self._sender.rest
+        self._sender.sent.clear()
+        self._transport.write(rest + data if rest else data)
+        self._is_backed_up = self._transport.get_write_buffer_size() > 0
 
     def _write_rest(self) -> None:
-        if self._sender.rest and not self._transport.is_closing():
-            self.write(b"")
+        with self:
+            if self._sender.rest and not self._transport.is_closing():
+                self.write(b"")
 
     def close(self) -> None:
         """Threads send no more. Safe to repeat."""
@@ -142,41 +140,33 @@ class SharedSocket:
         if not sender.lock.acquire(blocking=False):
             return False
         try:
-            if sender.is_sending or sender.is_over or sender.rest or self._is_busy():
+            if sender.sent or self._is_backed_up or self._is_waiting() or self._is_closed or self._transport.is_closing():
                 return False
-            sender.is_sending = True
-            try:
-                before()
-                self._send(sender, message)
-            finally:
-                sender.is_sending = False
+            before()
+            self._send(sender, message)
         finally:
-            sender.lock.release()
-            if self._is_closed:
-                self._close(sender)
+            self._release(sender)
         return True
 
-    def _is_busy(self) -> bool:
-        return self._is_closed or self._is_backed_up or self._is_waiting() or self._transport.is_closing()
-
     def _send(self, sender: _Sender, message: bytes) -> None:
-        sender.sent.clear()
-        sender.message = message
+        sender.message, sent = message, sender.sent
         try:
             # In one call: an exception of a signal handler (Ctrl-C) comes before or after it, and
             # never leaves a part of a message whose rest is not known.
-            sender.sent.extend(map(sender.socket.send, (message,)))
+            sent.extend(map(sender.socket.send, (message,)))
         except BlockingIOError:
-            sender.sent.append(0)
+            sent.append(0)
         except OSError:
             return
         finally:
             if sender.is_over:
-                if sender.sent and sender.sent[0] and not sender.is_known:
+                if sent and sent[0] and not sender.is_known:
                     # The process was stopped here, and the loop was the first to go on: it has
                     # written in between.
                     self._soon(self._lost, OSError("a message was sent too late, by a thread that was stopped"))
-            elif sender.rest:
+            elif sent and sent[0] == len(message):
+                sent.clear()
+            elif sent:
                 self._soon(self._write_rest)
 
     def _soon(self, function: Callable[..., object], *args: object) -> None:
@@ -184,6 +174,11 @@ class SharedSocket:
             self._loop.call_soon_threadsafe(function, *args)
 
     # ---- in either
+
+    def _release(self, sender: _Sender) -> None:
+        sender.lock.release()
+        if self._is_closed:
+            self._close(sender)
 
     def _close(self, sender: _Sender) -> None:
         # Not under a thread that sends, which does it then: the number could be that of another
