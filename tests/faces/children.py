@@ -31,14 +31,14 @@ def new_intent():
     return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x"))
 
 def say_when_blocked(and_so=lambda: True):
-    # The main thread waits on a lock in a function of this name, be it the portal's or threading's; starting a thread is none of it.
+    # The main thread waits on a lock in a function of one of these names, the portal's or threading's; to start a thread does not count.
     main = threading.main_thread().ident
     def waits():
         names, frame = [], sys._current_frames()[main]
         while frame is not None:
             names.append(frame.f_code.co_name)
             frame = frame.f_back
-        return names[0] == "wait" and "start" not in names
+        return names[0] in ("wait", "_wait_for_room") and "start" not in names
     def watch():
         while not waits() or not and_so():
             time.sleep(0.005)

@@ -26,6 +26,11 @@ log: Final = sdk_logger("portal")
 
 T = TypeVar("T")
 
+SIGNALS: Final = 0.2
+"""Seconds until a thread that waits looks for signals.
+
+One that the kernel delivers to another thread, as it may with two in a row, does not wake it.
+"""
 _TURN: Final = 64
 """Entries run before other tasks get the loop: an entry that never has to wait never yields."""
 
@@ -107,8 +112,9 @@ class HandoffQueue:
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-            if len(self._queue) >= limit and not self._closed:  # the loop looks for it from now on
-                turn.acquire()
+            while len(self._queue) >= limit and not self._closed:  # the loop looks for it from now on
+                if turn.acquire(timeout=SIGNALS):
+                    break
 
     def _wake_waiting(self) -> None:
         while self._waiting:

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from ...errors import BlockingCallError, BusClosed
 from ..log_records import sdk_logger
-from .handoff_queue import HandoffQueue
+from .handoff_queue import SIGNALS, HandoffQueue
 from .prepared import Prepared
 
 log: Final = sdk_logger("portal")
@@ -30,11 +30,6 @@ _EXIT_GRACE: Final = 2.0
 _CUT: Final = 0.1
 """Seconds that a connection gets to close after the caller of `close` was interrupted."""
 _SUBMIT_LIMIT: Final = 4096
-_SIGNALS: Final = 0.2
-"""Seconds until a thread that waits looks for signals.
-
-One that the kernel delivers to another thread, as it may with two in a row, does not wake it.
-"""
 _running: Final[set[LoopThread]] = set()
 
 
@@ -56,7 +51,7 @@ class _Call(Generic[T]):
         """Wait for its end, at most `timeout` seconds unless that is None; whether it is there."""
         if timeout is not None:
             return self._lock.acquire(timeout=timeout)
-        while not self._lock.acquire(timeout=_SIGNALS):
+        while not self._lock.acquire(timeout=SIGNALS):
             pass
         return True
 
@@ -208,7 +203,7 @@ class LoopThread:
             if self.submits or self.posts or not call.begin_here():
                 self.soon(self._begin, call)
                 call.wait()
-            elif not call.wait(_SIGNALS):
+            elif not call.wait(SIGNALS):
                 self.soon(call.look_after)
                 call.wait()
         except BaseException:
