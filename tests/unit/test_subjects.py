@@ -270,7 +270,7 @@ TOKENS: dict[str, st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.parametrize("name", CLASSES)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
 @given(data=st.data())
 def test_parse_gives_back_what_was_written(name: str, data: st.DataObject) -> None:
     cls = CLASSES[name]
@@ -330,7 +330,7 @@ def check_let_through(cls: Any, subject: Any) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_TOKENS)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
 @given(data=st.data())
 def test_no_illegal_token_gets_through(name: str, data: st.DataObject) -> None:
     cls: Any = CLASSES[name]
@@ -359,7 +359,7 @@ def test_no_illegal_token_gets_through(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", FROM_PAYLOADS)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_no_illegal_token_gets_through_from_a_payload(name: str, data: st.DataObject) -> None:
     cls: Any = CLASSES[name]
@@ -408,7 +408,7 @@ def test_parse_refuses() -> None:
 
 
 @pytest.mark.parametrize("cls", PAYLOADS, ids=lambda cls: cls.__name__)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_payloads_go_over_the_wire_and_back(cls: type[Payload], data: st.DataObject) -> None:
     payload = data.draw(payloads(cls))
