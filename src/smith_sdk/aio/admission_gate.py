@@ -183,7 +183,7 @@ class Gate:
             said = f"released from the quarantine by {case.release.by}; rule {ruling.rule}: {ruling.reason}"
             ruling = LetThrough(case.message.raw, "release", storable(said))
         if type(ruling) is LetThrough:
-            refusal = None if self._is_routable(case, ruling) else await self._unroutable(case, ruling)
+            refusal = None if self._route(case, ruling) else await self._unroutable(case, ruling)
             if refusal is None and self._trust is not None:  # last: it must not use up the one time of what is refused
                 refusal = await self._replayed(self._trust, case)
             return refusal or ruling
@@ -194,9 +194,9 @@ class Gate:
         found = await self._patience.until_done(partial(trust.claim, self._session, case.intent, case.message, holder))
         return None if found is None else Refuse(found.code, "replay", storable(found.reason))
 
-    def _is_routable(self, case: Case, ruling: LetThrough) -> bool:
-        """Whether a consumer is known to receive the intent as it is. So it is for nearly all:
-        the others need `_unroutable`."""
+    def _route(self, case: Case, ruling: LetThrough) -> bool:
+        """Note where the intent goes as it is; return whether a consumer is known to receive it
+        there. So it is for nearly all: the others need `_unroutable`."""
         if ruling.word != "allow":
             return False
         try:

@@ -37,7 +37,8 @@ class OwedLetters:
     def __init__(self, session: Session, consumer: str) -> None:
         self._session = session
         self._consumer = consumer
-        self.letters: dict[tuple[int, int], _Owed] = {}
+        self.letters: Final[dict[tuple[int, int], _Owed]] = {}
+        """By stream sequence and time of storage. The settler looks at the same dict."""
         self._is_full = False
 
     def __len__(self) -> int:

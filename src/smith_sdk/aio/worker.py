@@ -95,7 +95,8 @@ class Worker(Generic[MessageT, SubjectT]):
     the worker stops. Messages of one key start in the order of their arrival; one that is
     redelivered comes after those that came before its redelivery, so they are not in order.
     `concurrency_key` is called in the event loop, once for each delivery, and must return at once;
-    if it raises, the attempt has failed.
+    if it raises, the attempt has failed. It sees the payload that the handler gets, and must not
+    change it.
 
     Raises `OptionsError` for options that do not fit together.
     """

@@ -2,7 +2,7 @@
 private names.
 
 A link connects once, to one server; nats-py's own reconnecting is not used. Its callbacks run
-inside nats-py's read loop, so they return at once and never raise.
+where its socket is read, so they return at once and never raise.
 tests/unit/test_nats_py_names.py pins every private name that stands here.
 """
 

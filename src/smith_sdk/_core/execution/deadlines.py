@@ -28,7 +28,7 @@ class Deadlines:
             self._timer = self._loop.call_at(at, self._look)
 
     def remove(self, future: Outcome) -> bool:
-        """Whether `future`, which was added, was cancelled because it was late."""
+        """Stop limiting the time of `future`, which was added; whether its time was over before."""
         return self._due.pop(future, None) is None
 
     def close(self) -> None:

@@ -217,7 +217,7 @@ class AckWindow(Listener):
         return True
 
     def send_here(self, future: AckFuture, request: PublishRequest, tally: Tally | None) -> bool:
-        """`submit_for` in a thread that is not the loop's, which goes on sleeping until the ack.
+        """`submit_for` in a thread that is not the loop's, without waking the loop.
 
         False, and nothing is sent, where anything is in the way: then `submit_for` is to do it. If
         nothing else is in flight, the thread waits a moment for the ack and ends `future` itself.
@@ -264,7 +264,7 @@ class AckWindow(Listener):
         except (*_NOT_DECODED, ValueError):  # not an acknowledgement; or the loop has taken it over
             return False
         if entry.tally is not None:
-            entry.tally.acked += 1  # a step that the interpreter does not leave for another thread
+            entry.tally.acked += 1  # with the GIL one step
         if self._timer is None:
             self._soon(self._start_timer)
         entry.future.set_result(ack)

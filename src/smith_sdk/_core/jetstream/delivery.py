@@ -102,7 +102,7 @@ def ack_subject(stream: str, consumer: str, stream_seq: int) -> str:
 
 def place(ack_subject: str) -> tuple[str, int] | None:
     """`{stream}.{stream_seq}.{timestamp}` and `num_delivered` of `parse(ack_subject)`, in a third
-    of the time: nothing is checked but that it is one. For what `ack_subjects` has let pass.
+    of the time: only the prefix is checked. For what `ack_subjects` has let pass.
     """
     if not ack_subject.startswith(ACK_PREFIX):
         return None

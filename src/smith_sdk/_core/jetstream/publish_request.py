@@ -47,7 +47,10 @@ class PubAck(msgspec.Struct, frozen=True, gc=False):
 
 
 class AckFuture(Protocol):
-    """What a publish in flight ends: an asyncio future, or a blocking caller. Ended in the loop."""
+    """What a publish in flight ends: an asyncio future, or a blocking caller.
+
+    The loop ends it, or the thread that waits for it and has received its acknowledgement.
+    """
 
     def done(self) -> bool:
         """Whether it has ended, or its owner has withdrawn it."""

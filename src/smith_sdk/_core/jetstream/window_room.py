@@ -50,8 +50,8 @@ class Room:
                 self.granted = max(0, self.granted - 1)  # 0 after a release
 
     def grant(self, count: int, size: int) -> None:
-        """Wake those for which there is room beside `count` messages of `size` bytes, once that is
-        three quarters of all."""
+        """Wake those for which there is room beside `count` messages of `size` bytes, once these
+        are at most three quarters of the window."""
         # Waking one for each free slot would cost a task switch for each message.
         if self.granted or count > self.low_messages or size > self.low_bytes:
             return
