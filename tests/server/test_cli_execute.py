@@ -159,7 +159,7 @@ def test_publish_by_name_and_by_subject(smith: Smith, url: str) -> None:
     assert smith.out == f"stored in SDLC_RAW as 1, id {first.id}\n"
     assert first.params.path == "/x"
     assert smith("publish", "smith.intents.raw.fs.read.v1", "domain=d", "params.path=/y", "id=a", "--json").status == 0
-    assert smith.json == {"stream": "SDLC_RAW", "seq": 2, "duplicate": False}
+    assert smith.json == {"stream": "SDLC_RAW", "seq": 2, "duplicate": False, "resent": False}
     assert smith("publish", "intents.raw", *intent, "id=a").out == "was stored before, in SDLC_RAW as 2, id a\n"
     assert smith("publish", "intents.raw", *intent, "--msg-id", "m1", "--json").json["seq"] == 3
     assert smith("publish", "intents.raw", *intent, "--msg-id", "m1", "--json").json["duplicate"] is True
@@ -184,7 +184,7 @@ def test_lines_of_json(smith: Smith, url: str, tmp_path: Path, monkeypatch: pyte
     assert smith(*given, "--file", str(file)).out == "published 30 messages\n"
     assert [one.params.path for one in raw(url)] == [f"/{number}" for number in range(30)]
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines[0]))
-    assert smith(*given, "-", "--json").json == [{"stream": "SDLC_RAW", "seq": 31, "duplicate": False}]
+    assert smith(*given, "-", "--json").json == [{"stream": "SDLC_RAW", "seq": 31, "duplicate": False, "resent": False}]
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines[0]))
     assert smith(*given, "--file", "-").out == "published 1 message\n"
     file.write_text(json.dumps({"params": {"path": "/z"}, "metadata": {"a": 1}, "domain": "own"}, indent=2))

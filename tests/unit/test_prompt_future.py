@@ -110,6 +110,7 @@ async def test_a_deadline_around_it_holds() -> None:
 
 def test_a_task_that_exits_ends_the_loop_and_not_what_has_read_its_ack() -> None:
     went_on: list[str] = []
+    tasks: list[asyncio.Task[None]] = []
 
     async def exits(ack: PromptFuture[PubAck]) -> None:
         await ack
@@ -125,8 +126,10 @@ def test_a_task_that_exits_ends_the_loop_and_not_what_has_read_its_ack() -> None
             went_on.append("the parser")
 
         asyncio.get_running_loop().call_soon(arrives)
+        tasks.append(task)
         await asyncio.wait({task})
 
     with pytest.raises(SystemExit):
         asyncio.run(main())
     assert went_on
+    assert isinstance(tasks[0].exception(), SystemExit)

@@ -79,9 +79,10 @@ def async_smith_bus(nats_server: NatsServer, smith_contract: Contract, smith_pro
 
 @pytest.fixture
 def instant_retries(nats_server: NatsServer) -> Iterator[list[Retry]]:
-    """Every retry of this test is immediate, whatever delay was requested; the list records each.
+    """Every retry of this test comes within 0.25 s, whatever delay was requested; the list records
+    each.
 
-    Workers and server are not changed: a second nak ends the requested delay early. So it works for
+    Workers and server are not changed: a second nak ends a longer delay early. So it works for
     workers in other processes too, and for any code that calls `nack(delay)`.
     """
     from ..sync import SmithBus

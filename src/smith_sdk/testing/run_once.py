@@ -121,12 +121,15 @@ def _retry(message: RawMessage) -> Retry | None:
     )
 
 
+_SHORT: Final = 0.25
+"""Seconds of a delay that is left to end by itself. A nak that the server receives after the
+redelivery would have the message delivered once more, beside it."""
 instant: Final[set[NatsServer]] = set()
 """Servers on which `instant_retries` is active: redeliveries there are immediate."""
 
 
 async def end_delays(session: Session, retries: list[Retry]) -> None:
-    """End every delay on the account of `session` with a second nak, and record it in `retries`."""
+    """End the delays on the account of `session` with a second nak, and record all in `retries`."""
     import asyncio
 
     sending: set[asyncio.Task[None]] = set()
@@ -134,6 +137,8 @@ async def end_delays(session: Session, retries: list[Retry]) -> None:
     def take(message: RawMessage) -> None:
         if (retry := _retry(message)) is not None:
             retries.append(retry)
+            if retry.delay < _SHORT:
+                return
             task = asyncio.ensure_future(session.connection.publish(message.subject, b"-NAK"))
             sending.add(task)
             task.add_done_callback(sending.discard)
