@@ -37,6 +37,7 @@ CHAOS = (
     "tests/docs/test_benchmarks.py::test_shares_of_workers_in_processes_of_their_own",
     "tests/docs/test_benchmarks.py::test_what_shards_cost_the_servers",
 )
+PUBLISHED = ("tests/docs/test_pages.py", "tests/docs/test_benchmarks.py::test_every_other_part_runs_alone_and_has_figures")
 WALKS = (  # of docs/
     "tutorial",
     "howto/fastapi",
@@ -128,8 +129,8 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def pages(session: nox.Session) -> None:
-    """Every block of every page, run as a reader would; a minute or two."""
-    run_tests(session, "tests/docs/test_pages.py", "-m", "", *SIDE_BY_SIDE)
+    """Every block of every page, run as a reader would, and every part of the benchmark, quickly."""
+    run_tests(session, *PUBLISHED, "-m", "", *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -148,7 +148,7 @@ def test_what_shards_cost_the_servers(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(LONG + 20)
-@pytest.mark.chaos
+@pytest.mark.pages
 @pytest.mark.parametrize(
     "part",
     [
