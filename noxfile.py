@@ -129,7 +129,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def pages(session: nox.Session) -> None:
-    """Every block of every page, run as a reader would, and every part of the benchmark, quickly."""
+    """Every block of every page, run as a reader would; every part of the benchmark, quickly."""
     run_tests(session, *PUBLISHED, "-m", "", *SIDE_BY_SIDE)
 
 
