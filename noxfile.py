@@ -95,9 +95,10 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def checkers(session: nox.Session) -> None:
-    """What the doctor says of basedpyright, pyrefly, ty and zuban, each run for real."""
+    """What the doctor says of mypy with many settings, basedpyright, pyrefly, ty and zuban."""
     session.install("-e", f".[{EXTRAS}]", *group("dev"), "basedpyright", "pyrefly>=1.5", "ty", "zuban")
-    session.run("pytest", "tests/codegen/test_doctor_checkers.py", *SIDE_BY_SIDE, *session.posargs, env={"SMITH_CHECKERS": "all"})
+    tests = ("tests/codegen/test_doctor.py", "tests/codegen/test_doctor_checkers.py")
+    session.run("pytest", *tests, *SIDE_BY_SIDE, *session.posargs, env={"SMITH_CHECKERS": "all"})
 
 
 @nox.session

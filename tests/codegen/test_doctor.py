@@ -28,6 +28,11 @@ Doctor = Callable[..., tuple[int, list[dict[str, str]]]]
 
 pytestmark = pytest.mark.timeout(120)
 
+thorough = pytest.mark.skipif(
+    os.environ.get("SMITH_CHECKERS") != "all",
+    reason="many settings, for each of which mypy reads everything anew: nox -s checkers",
+)
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -125,6 +130,7 @@ def test_trap_3_imports_that_are_not_followed(repo: Path, doctor: Doctor) -> Non
     assert " 0 of " in found[1]["says"]
 
 
+@thorough
 def test_trap_3_imports_that_one_section_does_not_follow(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").unlink()
     (repo / "pyproject.toml").write_text(
@@ -161,6 +167,7 @@ def test_trap_3_the_sdk_is_not_found(repo: Path, doctor: Doctor, bare_python: st
     assert brief(doctor(options="bare")[1]) == ["fail imports", "fail canary"]
 
 
+@thorough
 def test_trap_3_error_codes_that_are_off(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").unlink()
     (repo / "setup.cfg").write_text(f"{HEALTHY}disable_error_code = override, arg-type\n")
@@ -171,6 +178,7 @@ def test_trap_3_error_codes_that_are_off(repo: Path, doctor: Doctor) -> None:
     assert "subjects.finished_" not in found[1]["says"]
 
 
+@thorough
 def test_trap_3_errors_that_are_ignored_even_though_an_unused_ignore_would_not_show(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").write_text(f"{HEALTHY}ignore_errors = true\n")
     status, found = doctor(options="ignore")
@@ -190,6 +198,7 @@ def plant_hooks(repo: Path) -> None:
 # ---- trap 4: functions without annotations
 
 
+@thorough
 def test_trap_4_functions_without_annotations(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").write_text("[mypy]\nmypy_path = src\nwarn_unused_ignores = true\n")
     status, found = doctor(options="unused")
