@@ -319,7 +319,7 @@ def _handle(
     call: tuple[int, Enter | None, int | None, str, str, bytes, dict[str, str] | None],
 ) -> Any:
     which, enter, fence, subject, reply, data, headers = call
-    session: Any = _Session(contract)  # there is no bus in this process
+    session: Any = _Session(contract)  # a bus is not connected in this process
     message = _ReadOnlyMessage(RawMessage(subject, reply, data, None, headers), session)
     message._stopping, message._fence = STOPPING, fence
     with contextlib.nullcontext() if enter is None else enter():

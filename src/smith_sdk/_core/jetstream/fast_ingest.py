@@ -175,7 +175,7 @@ class FastIngest(Listener):
     async def _begin(self, message: BulkMessage, block: bytes) -> None:
         """Begin a batch with `message`; return once the server has answered, or `cause` is set."""
         self._number(message)
-        deadline = time.monotonic() + self._timeout  # of all attempts: one without a leader is no progress
+        deadline = time.monotonic() + self._timeout  # of all attempts: one without a leader does not extend it
         attempts = 0
         while True:
             try:
