@@ -27,7 +27,7 @@ from ...errors import (
     SmithError,
     TopologyRefused,
 )
-from ..jetstream.api import PAUSE_LEVEL, JetStreamApi, StoredMessage
+from ..jetstream.api import PAUSE_LEVEL, JetStreamApi
 from ..jetstream.kv import Bucket
 from ..log_records import LogFields, sdk_logger
 from ..topology.config_keys import Json, consumer_json, merged, with_filters
@@ -205,12 +205,12 @@ class Mover:
         for info in await self._infos(self._move.old):
             for pattern in _patterns(info):
                 with contextlib.suppress(MessageNotFound):
-                    return f"sequence {(await self._next(1, pattern)).seq:,} of {self._move.stream}"
+                    return f"sequence {await self._first(pattern):,} of {self._move.stream}"
         return ""
 
-    async def _next(self, seq: int, pattern: str) -> StoredMessage:
-        """The first message from sequence `seq` on that matches. Raises `MessageNotFound`."""
-        return await self._api.next_message(self._move.stream, seq, pattern)
+    async def _first(self, pattern: str) -> int:
+        """The sequence of the first stored message that matches. Raises `MessageNotFound`."""
+        return (await self._api.next_message(self._move.stream, 1, pattern)).seq
 
     async def _stop(self, name: str) -> None:
         self._stopped.append(name)
@@ -230,7 +230,7 @@ class Mover:
                 return False
             for pattern in _patterns(info):
                 with contextlib.suppress(MessageNotFound):
-                    if (await self._next(1, pattern)).seq <= info["delivered"]["stream_seq"]:
+                    if await self._first(pattern) <= info["delivered"]["stream_seq"]:
                         return False
         return True
 
