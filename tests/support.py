@@ -141,7 +141,7 @@ def nats_info(url: str, timeout: float = 2.0) -> str:
         return stream.readline().decode()
 
 
-def halt(pid: int | None, timeout: float = 5.0) -> None:
+def halt(pid: int | None, timeout: float = 30.0) -> None:
     """Stop a process with SIGSTOP, and wait until all of it has stopped: the signal alone may take
     a moment."""
     assert pid is not None

@@ -7,6 +7,8 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from buses import health, read_intent
 from faces.children import ChildProcess
-from support import eventually
+from support import eventually, halt
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
@@ -155,9 +157,9 @@ def test_plain_handlers_may_call_back_into_the_bus_of_their_worker(url: str, run
     assert run(body, url).ends_well(40) == ["40 True"]
 
 
-def test_on_the_portal_s_own_thread_a_call_is_refused(url: str) -> None:
+def test_on_the_portal_s_own_thread_a_call_is_refused(deaf: EmbeddedServer) -> None:
     event, told = health(), concurrent.futures.Future[str]()
-    with SmithBus(url) as bus:
+    with SmithBus(deaf.url) as bus:
 
         def back(future: object) -> None:
             try:
@@ -165,7 +167,9 @@ def test_on_the_portal_s_own_thread_a_call_is_refused(url: str) -> None:
             except BlockingCallError as error:
                 told.set_result(str(error))
 
+        halt(deaf.pid)  # a future that is done before it has its callback calls it on this thread
         bus.submit(subjects.events.health.of(event), event).add_done_callback(back)
+        os.kill(deaf.pid or 0, signal.SIGCONT)
         assert "thread of its own event loop" in told.result(10)
         assert bus.publish(subjects.events.health.of(event), event).stream == "SYSTEM_EVENTS"
 
