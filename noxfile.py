@@ -217,12 +217,22 @@ def rewrite_tests(session: nox.Session, wheel: Path) -> None:
         list(both.map(collect, HALVES))
 
 
+def compile_packages(session: nox.Session) -> None:
+    """Compile what `install --no-compile` has left: pip does that on one core, and their tests,
+    too."""
+    folder = session.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'), end='')", silent=True)
+    # 1: some packages have templates of programs, which are no Python yet.
+    session.run("python", "-m", "compileall", "-qq", "-j", "0", "-x", r"[/\\]tests[/\\]", str(folder), success_codes=[0, 1])
+
+
 def install_wheel(session: nox.Session, *groups: str) -> Path:
     """Build the wheel and install it with what the tests need."""
     wheel = build_wheel(session)
-    session.install(f"{wheel}[{EXTRAS}]", *(needed for name in ("test", "typing", *groups) for needed in group(name)))
+    needed = [requirement for name in ("test", "typing", *groups) for requirement in group(name)]
+    session.install("--no-compile", f"{wheel}[{EXTRAS}]", *needed)
     # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
-    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install("--no-compile", "--force-reinstall", "--no-deps", str(wheel))
+    compile_packages(session)
     return wheel
 
 
