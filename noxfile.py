@@ -37,7 +37,12 @@ CHAOS = (
     "tests/docs/test_benchmarks.py::test_shares_of_workers_in_processes_of_their_own",
     "tests/docs/test_benchmarks.py::test_what_shards_cost_the_servers",
 )
-PUBLISHED = ("tests/docs/test_pages.py", "tests/docs/test_benchmarks.py::test_every_other_part_runs_alone_and_has_figures")
+PUBLISHED = (
+    "tests/docs/test_pages.py",
+    "tests/docs/test_benchmarks.py::test_every_other_part_runs_alone_and_has_figures",
+    "tests/docs/test_benchmarks.py::test_parts_that_are_measured_against_publish_many",
+    "tests/docs/test_benchmarks.py::test_how_costs_grow_on_one_axis",
+)
 WALKS = (  # of docs/
     "tutorial",
     "howto/fastapi",
