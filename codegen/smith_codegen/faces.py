@@ -156,15 +156,25 @@ class _Face:
 
     def files(self) -> dict[str, str]:
         found = {f"{ROOM}/{module.name}.py": self.module(module) for module in self.modules}
-        lines = ['"""The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""', ""]
-        names: list[str] = []
-        for module in self.modules:  # a name that is there already is re-exported by a former import path
-            new = [name for name in map(self.rename, module.public) if name not in names]
-            lines += [f"from .{module.name} import {', '.join(new)}"] if new else []
-            names += new
-        lines += [f"__all__ = {sorted(names)!r}"]
-        found[f"{ROOM}/__init__.py"] = "\n".join(lines) + "\n"
+        found[f"{ROOM}/__init__.py"] = self.names()
         return found
+
+    def names(self) -> str:
+        """The package itself: its names, each imported when it is first used."""
+        places: dict[str, str] = {}
+        lines = ['"""The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""', ""]
+        typed_only = []
+        for module in self.modules:  # a name that is there already is re-exported by a former import path
+            new = [name for name in map(self.rename, module.public) if name not in places]
+            typed_only += [f"    from .{module.name} import {', '.join(new)}"] if new else []
+            places |= dict.fromkeys(new, module.name)
+        names = sorted(places)
+        lines += ["from typing import TYPE_CHECKING", f"__all__ = {names!r}", "", "if TYPE_CHECKING:", *typed_only, "else:"]
+        lines += ["    # Hidden from type checkers: a module `__getattr__` would make every misspelt name an Any."]
+        lines += ["    from .._lazy_names import lazy_names as _lazy_names"]
+        table = {name: f".{places[name]}:{name}" for name in names}
+        lines += [f"    __getattr__, __dir__ = _lazy_names(__name__, {table!r})"]
+        return "\n".join(lines) + "\n"
 
     def rename(self, text: str) -> str:
         for old, new in _RENAMED.items():

@@ -174,6 +174,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "embedded": ("errors",),
     "server": ("embedded",),
     "aio": (
+        "_lazy_names",
         "errors",
         "options",
         "display",
@@ -186,7 +187,18 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "trust",
         "embedded",
     ),
-    "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", "_core.result_codes", *CORE, "trust", "aio"),
+    "sync": (
+        "_lazy_names",
+        "errors",
+        "options",
+        "display",
+        *CONTRACT,
+        "_core.blocking",
+        "_core.result_codes",
+        *CORE,
+        "trust",
+        "aio",
+    ),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
     "__init__": (
         "_lazy_names",

@@ -7,24 +7,27 @@ import subprocess
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-import smith_sdk
+import smith_sdk.aio
+import smith_sdk.sync
 from smith_sdk import protocol
 
 
-def test_checkers_and_python_see_the_same_names() -> None:
-    tree = ast.parse(Path(smith_sdk.__file__).read_text())
+@pytest.mark.parametrize("package", [smith_sdk, smith_sdk.aio, smith_sdk.sync], ids=lambda package: str(package.__name__))
+def test_checkers_and_python_see_the_same_names(package: ModuleType) -> None:
+    tree = ast.parse(Path(package.__file__ or "").read_text())
     (branch,) = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {}
     for node in branch.body:
         assert isinstance(node, ast.ImportFrom)
         seen.update({alias.name: f".{node.module or ''}" for alias in node.names})
-    assert sorted(seen) == sorted(smith_sdk.__all__) == smith_sdk.__all__ == dir(smith_sdk)
+    assert sorted(seen) == sorted(package.__all__) == package.__all__ == dir(package)
     for name, module in seen.items():
-        there = import_module(module, "smith_sdk") if module != "." else smith_sdk
-        assert getattr(smith_sdk, name) is getattr(there, name)
+        there = import_module(module, package.__name__) if module != "." else package
+        assert getattr(package, name) is getattr(there, name)
 
 
 def test_no_name_is_also_one_of_the_protocol() -> None:
@@ -40,6 +43,13 @@ def test_the_version_is_the_distribution_s() -> None:
 def test_a_misspelt_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match=r"'smith_sdk' has no attribute 'SmithBuss'"):
         _ = smith_sdk.SmithBuss  # type: ignore[attr-defined]
+
+
+def test_a_bus_imports_nothing_that_only_admission_or_a_worker_needs() -> None:
+    script = "import sys; from smith_sdk import AsyncSmithBus, SmithBus; print(sorted(sys.modules))"
+    imported = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "'smith_sdk.sync.bus'" in imported
+    assert [name for name in ("admission", "alerts", "worker", "sharded_worker") if f"'smith_sdk.aio.{name}'" in imported] == []
 
 
 def test_importing_it_imports_neither_nats_nor_asyncio() -> None:
