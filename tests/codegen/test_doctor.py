@@ -150,6 +150,7 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(room / "bin" / "python")
 
 
+@thorough
 def test_trap_3_the_sdk_is_not_found_and_mypy_must_not_say_so(repo: Path, doctor: Doctor, bare_python: str) -> None:
     (repo / "mypy.ini").write_text(f"{HEALTHY}ignore_missing_imports = true\n")
     status, found = doctor("--mypy", f"{MYPY} --python-executable {bare_python}", options="bare")
@@ -207,6 +208,7 @@ def test_trap_4_functions_without_annotations(repo: Path, doctor: Doctor) -> Non
     assert doctor("--mypy", f"{MYPY} --strict") == (0, [])
 
 
+@thorough
 def test_trap_4_without_any_configuration(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").unlink()
     (repo / "pyproject.toml").write_text("[tool.other]\n")
