@@ -225,17 +225,22 @@ import os, signal, socket, sys
 from smith_sdk import SmithBus, health
 bus = SmithBus("nats://127.0.0.1:1")
 server = health.serve(bus, 0)
+told, tell = os.pipe()
 child = os.fork()
 if child == 0:
     server.close()  # which is its parent's
+    os.write(tell, b"1")
     signal.pause()
-with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
-    sock.sendall(b"GET /livez HTTP/1.1\\r\\n\\r\\n")
-    assert sock.recv(100).startswith(b"HTTP/1.1 200"), "the child has closed it"
-server.close()
-socket.create_server(("127.0.0.1", server.port)).close()  # no copy of the socket is left in the child
-os.kill(child, signal.SIGKILL)
-os.waitpid(child, 0)
+try:
+    assert os.read(told, 1)  # or the child might close its copy of the socket only after the parent has looked
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(b"GET /livez HTTP/1.1\\r\\n\\r\\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 200"), "the child has closed it"
+    server.close()
+    socket.create_server(("127.0.0.1", server.port)).close()  # no copy of the socket is left in the child
+finally:
+    os.kill(child, signal.SIGKILL)  # it holds the pipes of the test, which reads them to their end
+    os.waitpid(child, 0)
 health.serve(bus, 0)
 print("end")
 """
