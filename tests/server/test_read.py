@@ -18,7 +18,7 @@ from chaos.proxy import Proxy
 from support import eventually_async, eventually_has
 
 from smith_sdk import AsyncSmithBus, Auth, aio, consumers, result_of, subjects, sync
-from smith_sdk._core.jetstream import lookup_reader, ordered_reader
+from smith_sdk._core.jetstream import ordered_reader
 from smith_sdk._core.jetstream.api import from_nanos
 from smith_sdk._core.jetstream.reading import CAPACITY, CAPACITY_BYTES
 from smith_sdk.contract import Filter
@@ -658,9 +658,3 @@ async def test_looked_up_messages_survive_lost_links(face: Face, make_server: An
                     proxy.cut()
                     proxy.restore()
             assert found == intents
-
-
-def test_times_are_exact_to_the_nanosecond() -> None:
-    assert lookup_reader._nanos("2026-11-28T22:06:49.751483711Z") == 1795903609751483711
-    assert lookup_reader._nanos("1970-01-01T00:00:01Z") == 1_000_000_000
-    assert lookup_reader._nanos("1970-01-01T00:00:00.5Z") == 500_000_000

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smith_sdk._core.connection.headers import NAME, is_reserved, write
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.dead_letters import format as letter_format
 from smith_sdk._core.dead_letters.format import MAX_HEADERS, DeadLetter, Death, Original, Reporter
 from smith_sdk._core.dead_letters.selection import Ref
@@ -238,7 +239,7 @@ def test_whatever_a_letter_says_it_is_read(headers: dict[str, str], last: str, d
         assert moment is None or moment.utcoffset() == timedelta(0)
     assert not any(map(is_reserved, letter.headers))
     msgspec.json.encode(letter.to_dict(), enc_hook=str)
-    assert Ref.of(Stored(subject=f"dlq.S.c.{last}", seq=5, time=0, data=data, headers=headers)).position == 5
+    assert Ref.of(Stored(RawMessage(f"dlq.S.c.{last}", "", data, None, headers), 5, 0)).position == 5
 
 
 @pytest.mark.parametrize(

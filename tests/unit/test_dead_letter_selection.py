@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.dead_letters.selection import Filters, Ref, require_choice, valid_id
 from smith_sdk._core.jetstream.stream_reader import Stored
 from smith_sdk.errors import OptionsError
@@ -14,10 +15,11 @@ from smith_sdk.errors import OptionsError
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def stored(**otherwise: Any) -> Stored:
-    headers = {"Smith-Dead-Error-Type": "KeyError", "Smith-Dead-Subject": "a.b", "Smith-Dead-Stored": "t"}
-    fields = {"subject": "dlq.S.c.7", "seq": 5, "time": int(NOON.timestamp()) * 10**9, "data": b"", "headers": headers}
-    return Stored(**{**fields, **otherwise})
+HEADERS = {"Smith-Dead-Error-Type": "KeyError", "Smith-Dead-Subject": "a.b", "Smith-Dead-Stored": "t"}
+
+
+def stored(headers: dict[str, str] = HEADERS) -> Stored:
+    return Stored(RawMessage("dlq.S.c.7", "", b"", None, headers), 5, int(NOON.timestamp()) * 10**9)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def test_every_form_of_an_ack_subject_has_the_same_facts(subject: str) -> None:
     assert delivery.parse(subject) == FACTS
     assert delivery.num_delivered(subject) == FACTS.num_delivered
     assert delivery.place(subject) == ("S.17.1795891869226209413", 3)
+    assert delivery.sequences(subject) == (17, 21, 1795891869226209413)
 
 
 @pytest.mark.parametrize("subject", ["", "_INBOX.a.b", "$JS.ACK", "$JS.ACK.x", "$JS.ACK.S.c.1.2.3.4", f"$JS.NAK.{FIELDS}"])

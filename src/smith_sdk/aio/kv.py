@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from .._core import codec
 from .._core.foreign_text import escape_control
-from .._core.jetstream.api import StoredMessage, from_nanos, to_nanos
+from .._core.jetstream.api import from_nanos
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.kv import OPERATION, Bucket, is_removed, ttl_headers
 from .._core.jetstream.ordered_reader import OrderedReader
@@ -145,7 +145,7 @@ class KeyValue(Generic[ValueT, KeyT]):
                 found = await api.message(self._bucket.stream, positive_int("get(revision)", revision))
         except MessageNotFound:
             return None
-        return None if found.subject != subject or is_removed(found.headers) else self._entry(_stored(found))
+        return None if found.subject != subject or is_removed(found.headers) else self._entry(Stored.looked_up(found))
 
     async def put(self, key: KeyT, value: ValueT, *, ttl: float | timedelta | None = None) -> int:
         """Write `value`, whatever `key` has. Returns the revision.
@@ -367,7 +367,3 @@ def require_origin(session: Session, spec: Any) -> None:
     contract, origin = session.contract, getattr(spec, "origin", None)
     if origin is None or (origin != contract.origin and origin not in contract.inherits):
         raise OptionsError(f"{str(spec)[:100]} is not declared in contract {contract.name!r}: use one of its generated package")
-
-
-def _stored(found: StoredMessage) -> Stored:
-    return Stored(subject=found.subject, seq=found.seq, time=to_nanos(found.time), data=found.data, headers=found.headers)

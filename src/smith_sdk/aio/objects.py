@@ -16,7 +16,7 @@ import msgspec
 
 from .._core.execution.thread_pool import run_in_thread
 from .._core.foreign_text import escape_control
-from .._core.jetstream.api import StoredMessage, from_nanos, to_nanos
+from .._core.jetstream.api import StoredMessage, from_nanos
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.object_meta import ObjectMeta, Options, decode, digest_of, encode, token_of, written
 from .._core.jetstream.ordered_reader import OrderedReader
@@ -219,7 +219,7 @@ class ObjectStore:
         """What the store says of the object `name`; None if it has none."""
         where = self._meta_subject(name)
         found = await self._last(where)
-        made = None if found is None else _read_info(_stored(found))
+        made = None if found is None else _read_info(Stored.looked_up(found))
         return None if made is None or made.is_deleted else made
 
     async def list(self) -> Rows[ObjectInfo]:
@@ -322,7 +322,7 @@ class ObjectReader:
         shown = escape_control(self._name, keep_layout=False)
         if found is None or meta is None or meta.deleted:
             raise ObjectNotFound(f"store {store.name} has no object {shown}", bucket=store.name, name=self._name)
-        self._found = _read_info(_stored(found))
+        self._found = _read_info(Stored.looked_up(found))
         if self._found.link:
             raise BucketError(
                 f"object {shown} of store {store.name} is a link to {self._found.link}: get that", bucket=store.name
@@ -499,10 +499,6 @@ def _require_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _stored(found: StoredMessage) -> Stored:
-    return Stored(subject=found.subject, seq=found.seq, time=to_nanos(found.time), data=found.data, headers=found.headers)
 
 
 def _read_info(stored: Stored) -> ObjectInfo:

@@ -111,6 +111,16 @@ def place(ack_subject: str) -> tuple[str, int] | None:
     return f"{tokens[at]}.{tokens[at + 3]}.{tokens[at + 5]}", int(tokens[at + 2])
 
 
+def sequences(ack_subject: str) -> tuple[int, int, int]:
+    """`stream_seq`, `consumer_seq` and `timestamp` of `parse(ack_subject)`, in a third of the time.
+
+    For what `ack_subjects` has let pass.
+    """
+    tokens = ack_subject.split(".")
+    at = 5 if len(tokens) == _SHORT else 7
+    return int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 2])
+
+
 def nak(delay: float | None = None) -> bytes:
     """The payload that has a message redelivered: at once, or after `delay` seconds."""
     if delay is None:

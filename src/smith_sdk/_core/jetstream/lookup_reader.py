@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, Final
 
 from ...errors import MessageNotFound
 from ..log_records import LogFields
-from .api import NANOS, StoredMessage
 from .reading import Reading, log
 from .stream_reader import Stored
 
@@ -82,7 +80,7 @@ class LookupReader(Reading):
         while True:
             for pattern in sorted(waiting):
                 try:
-                    ahead[pattern] = stored(await self._session.api.next_message(self.stream, after + 1, pattern))
+                    ahead[pattern] = Stored.looked_up(await self._session.api.next_message(self.stream, after + 1, pattern))
                 except MessageNotFound:
                     waiting.discard(pattern)
             if not ahead:
@@ -135,16 +133,5 @@ class LookupReader(Reading):
             async for page in self._session.api.subject_pages(self.stream, pattern):
                 for subject in page:
                     with suppress(MessageNotFound):  # it was taken meanwhile
-                        newest.append(stored(await self._session.api.last_message(self.stream, subject)))
+                        newest.append(Stored.looked_up(await self._session.api.last_message(self.stream, subject)))
         return sorted(newest, key=lambda one: one.seq)
-
-
-def stored(found: StoredMessage) -> Stored:
-    """A message that was looked up, as a message of a page."""
-    return Stored(subject=found.subject, seq=found.seq, time=_nanos(found.time), data=found.data, headers=found.headers)
-
-
-def _nanos(text: str) -> int:
-    """A time of the server's (RFC 3339, UTC) in nanoseconds since 1970."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * NANOS + int(fraction[:9].ljust(9, "0"))

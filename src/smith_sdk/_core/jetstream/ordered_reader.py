@@ -20,7 +20,7 @@ from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.state import Listener
 from .api import NANOS
-from .delivery import parse
+from .delivery import ack_subjects, sequences
 from .pull_silence import Silence
 from .pull_status import StatusKind, classify
 from .reading import CAPACITY_BYTES, Interrupted, Reading, refusal
@@ -247,6 +247,7 @@ class _Consumer(Listener):
         self._snapshot = snapshot
         """Deliveries that make up the last message of each subject."""
         self._next_subject = reader.next_subject(name)
+        self._is_delivery = ack_subjects(reader.stream, name).fullmatch
         self.inbox = connection.new_inbox()
         self.is_read = False
         self._count = 0
@@ -290,22 +291,15 @@ class _Consumer(Listener):
         if not raw.reply:
             self._on_status(raw)
             return
-        delivery = parse(raw.reply)
-        if self._error is not None or self.is_read or delivery is None:
+        if self._error is not None or self.is_read or not self._is_delivery(raw.reply):
             return
+        stream_seq, consumer_seq, time = sequences(raw.reply)
         self._count += 1
-        if delivery.consumer_seq != self._count:
+        if consumer_seq != self._count:
             self.end(Interrupted(f"delivery {self._count} of consumer {self._name} is missing"))
             return
-        message = Stored(
-            subject=raw.subject,
-            seq=delivery.stream_seq,
-            time=delivery.timestamp,
-            data=raw.data,
-            headers=raw.headers or {},
-        )
         self._wanted -= 1
-        self.is_read = self._reader.arrived(message)
+        self.is_read = self._reader.arrived(Stored(raw, stream_seq, time))
         if self._count == self._snapshot:
             self.is_read = self._reader.has_snapshot()
         if not self._wanted or self.is_read:

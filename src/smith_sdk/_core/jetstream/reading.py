@@ -90,6 +90,8 @@ class Reading(Listener):
         self._opened = asyncio.Event()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        """Unset while the task waits for room."""
+        self._room.set()
         self._task: asyncio.Task[None] | None = None
 
     # ---- a part of the session
@@ -152,7 +154,7 @@ class Reading(Listener):
             return None
         message = self._buffer.popleft()
         self._bytes -= len(message.data)
-        if self._has_room:
+        if not self._room.is_set() and self._has_room:
             self._room.set()
         return message
 

@@ -21,7 +21,7 @@ from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT
 from ..connection.state import Listener
-from .api import NANOS
+from .api import NANOS, StoredMessage, to_nanos
 from .delivery import ack_subjects, parse
 from .pull_status import StatusKind, classify
 from .session import Session
@@ -45,17 +45,31 @@ _CONSUMER_LOST: Final = (
 """The consumer was deleted, or its server was stopped: another consumer can go on."""
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of a page.
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A message that a stream holds, and its place there.
 
     `time` is nanoseconds since 1970; `data` is empty if only headers were requested.
     """
 
-    subject: str
+    raw: RawMessage
     seq: int
     time: int
-    data: bytes
-    headers: dict[str, str]
+
+    @classmethod
+    def looked_up(cls, found: StoredMessage) -> Stored:
+        return cls(RawMessage(found.subject, "", found.data, None, found.headers), found.seq, to_nanos(found.time))
+
+    @property
+    def subject(self) -> str:
+        return self.raw.subject
+
+    @property
+    def data(self) -> bytes:
+        return self.raw.data
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self.raw.headers or {}
 
 
 async def read_page(
@@ -234,6 +248,4 @@ def _stored(raw: RawMessage) -> Stored:
     delivery = parse(raw.reply)
     if delivery is None:
         raise JetStreamError(f"a message on {raw.subject} came without its place in the stream: {raw.reply!r}")
-    return Stored(
-        subject=raw.subject, seq=delivery.stream_seq, time=delivery.timestamp, data=raw.data, headers=dict(raw.headers or {})
-    )
+    return Stored(raw, delivery.stream_seq, delivery.timestamp)
