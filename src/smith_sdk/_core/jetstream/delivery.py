@@ -26,10 +26,10 @@ _SHORT: Final = 9
 """Tokens of an ack subject without domain and account."""
 _LONG: Final = 11
 """Tokens of one with them, at the least."""
-_FIELDS: Final = 7
-_MAX_DIGITS: Final = 20
-_LARGEST: Final = 2**64 - 1
 _NUMBER: Final = r"\.[0-9]{1,19}+"
+_FACTS: Final = r"([^.]+)\.([^.]+)" + r"\.([0-9]{1,19}+)" * 5
+_short_form: Final = re.compile(rf"\$JS\.ACK\.{_FACTS}").fullmatch
+_long_form: Final = re.compile(rf"\$JS\.ACK\.[^.]+\.[^.]+\.{_FACTS}(?:\..+)?").fullmatch
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -49,20 +49,11 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 def parse(ack_subject: str) -> Delivery | None:
     """The facts in `ack_subject`; None if it is not one: anybody may choose a reply subject."""
-    tokens = ack_subject.split(".")
-    if tokens[:2] != ["$JS", "ACK"]:
+    found = _short_form(ack_subject) or _long_form(ack_subject)
+    if found is None:
         return None
-    fields = tokens[2:9] if len(tokens) == _SHORT else tokens[4:11]
-    if len(fields) != _FIELDS:
-        return None
-    stream, consumer, *numbers = fields
-    digits = "".join(numbers)  # checked at once: this is for every message
-    if not (digits.isascii() and digits.isdecimal() and all(numbers)) or max(map(len, numbers)) > _MAX_DIGITS:
-        return None
-    delivered, stream_seq, consumer_seq, time, pending = map(int, numbers)
-    if max(delivered, stream_seq, consumer_seq, time, pending) > _LARGEST:
-        return None
-    return Delivery(stream, consumer, delivered, stream_seq, consumer_seq, time, pending)
+    stream, consumer, delivered, stream_seq, consumer_seq, time, pending = found.groups()
+    return Delivery(stream, consumer, int(delivered), int(stream_seq), int(consumer_seq), int(time), int(pending))
 
 
 def consumer_of(ack_subject: str) -> tuple[str, str] | None:
