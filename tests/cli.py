@@ -89,7 +89,7 @@ def contract_module(name: str, contract: Contract) -> Iterator[str]:
         del sys.modules[name]
 
 
-def on_terminal(*arguments: str, answer: str = "", env: dict[str, str] | None = None, timeout: float = 30) -> tuple[int, str]:
+def on_terminal(*arguments: str, answer: str = "", env: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, str]:
     """Run `smith` on a terminal of 200 columns, type `answer` at its first question; its exit
     status, and all that was shown."""
     ours, theirs = pty.openpty()

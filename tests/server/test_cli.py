@@ -28,7 +28,7 @@ PASSWORD = "k4tz3"
 def smith(*arguments: str, url: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **({"SMITH_NATS_URL": url} if url else {})}
     command = [sys.executable, "-m", "smith_sdk.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
 @pytest.fixture(autouse=True)

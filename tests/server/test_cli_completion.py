@@ -36,7 +36,7 @@ def completed(script: Path, *words: str) -> set[str]:
     bash = shutil.which("bash")
     assert bash is not None
     command = [bash, "--norc", "-c", _COMPLETE, "bash", str(script), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=script.parent)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=script.parent)
     assert done.stderr == ""
     return set(done.stdout.split())
 
@@ -62,7 +62,7 @@ def test_every_shell_has_a_script_and_it_is_installed_where_the_shell_looks(
     assert "tcsh" in smith.err
     environment = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
     command = [sys.executable, "-m", "smith_sdk.cli", "--install-completion"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=True)
     file = Path(done.stdout.strip())
     assert file.is_relative_to(tmp_path)
     assert completed(file, "smith", "cons") == {"consumers"}

@@ -119,7 +119,7 @@ def test_what_a_letter_carries_cannot_control_the_terminal(url: str) -> None:
 
 
 def test_an_interrupted_replay_tells_how_many_went(url: str) -> None:
-    command = [sys.executable, "-m", "smith_sdk.cli", "dlq", "replay", "--stream", STREAM, "--rate", "2"]
+    command = [sys.executable, "-m", "smith_sdk.cli", "dlq", "replay", "--stream", STREAM, "--rate", "0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as slow:
         try:
             on(url, _until_one_is_through)
@@ -206,15 +206,15 @@ def test_audit(smith: Smith, url: str) -> None:
 
 def test_a_killed_replay_can_be_run_again(url: str) -> None:
     command = [sys.executable, "-m", "smith_sdk.cli", "dlq", "replay", "--stream", STREAM, "--json"]
-    with subprocess.Popen([*command, "--rate", "1"], stdout=subprocess.PIPE, env={**os.environ, "SMITH_NATS_URL": url}) as slow:
+    with subprocess.Popen([*command, "--rate", "0.1"], stdout=subprocess.PIPE, env={**os.environ, "SMITH_NATS_URL": url}) as slow:
         try:
             on(url, _until_one_is_through)
         finally:
             slow.kill()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert sum(json.loads(done.stdout)[name] for name in ("replayed", "finished")) >= 5
     assert sorted(on(url, replayed)) == list(range(1, 8))
 
 
 async def _until_one_is_through(bus: AsyncSmithBus) -> None:
-    await eventually_async(lambda: replayed(bus), 20)
+    await eventually_async(lambda: replayed(bus), 60)

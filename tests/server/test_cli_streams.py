@@ -306,4 +306,4 @@ def test_a_contract_is_named_by_package_or_by_module_and_name(
 def in_a_process(*arguments: str) -> str:
     """What `smith` prints as a process of its own, which ends well."""
     command = [sys.executable, "-m", "smith_sdk.cli", *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
