@@ -299,6 +299,7 @@ async def test_without_retry_a_message_is_sent_once_also_over_a_slow_link(accoun
             proxy.restore()
             acks = await asyncio.wait_for(asyncio.gather(*futures), 30)
             assert len({ack.seq for ack in acks}) == 14
+            await eventually_async(lambda: len(copies) == 14)
             await other._session.connection.barrier(timeout=20)
             assert sorted(copies.values()) == [1] * 14
             await sub.unsubscribe()

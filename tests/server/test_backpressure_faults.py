@@ -82,7 +82,7 @@ async def _nothing_acts(bus: AsyncSmithBus) -> bool:
 
 async def test_a_rule_outlasts_a_kill_of_the_server_and_is_undone(make_server: Any) -> None:
     server = make_server()
-    async with AsyncSmithBus(server.url, manage="apply", profile="dev", ping_interval=0.5) as bus:  # noqa: SIM117
+    async with AsyncSmithBus(server.url, manage="apply", profile="dev") as bus:  # noqa: SIM117
         async with BackPressure(bus, [RULE], interval=0.05) as running:
             await put(bus, 5)
             await eventually_async(lambda: running.active, 30)
@@ -105,7 +105,7 @@ async def test_what_cannot_be_undone_at_the_end_is_named_and_can_be_cleared(
     make_server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_server()
-    async with AsyncSmithBus(server.url, manage="apply", profile="dev", ping_interval=0.5) as bus:
+    async with AsyncSmithBus(server.url, manage="apply", profile="dev") as bus:
         async with BackPressure(bus, [RULE], interval=0.05):
             await put(bus, 5)
             await eventually_async(lambda: has_limit(bus, 5), 30)

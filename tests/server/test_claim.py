@@ -97,6 +97,7 @@ async def test_an_acknowledgement_that_does_not_come_in_time_is_told_from_a_refu
                     await put(bus, b"mine", timeout=0.5)
                 assert caught.value.may_be_stored
                 proxy.hear()
+        await eventually_async(lambda: is_stored(server))
         assert await there(server) == b"mine"
 
 

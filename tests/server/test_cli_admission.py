@@ -145,7 +145,7 @@ def test_signers_are_no_condition_without_keys_also_in_a_file_that_changes(
 
 
 def test_a_function_of_a_module_decides(smith_bus: SmithBus, start: Start) -> None:
-    run = start("--policy", "gate:decide", "--log-format", "json", "--concurrency", "2", "--timeout", "2s", "--telemetry")
+    run = start("--policy", "gate:decide", "--log-format", "json", "--concurrency", "2", "--timeout", "20s", "--telemetry")
     # Without an OpenTelemetry SDK, the gate passes the context of the intent on.
     context = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     assert context.items() <= vetted(smith_bus, read_intent("/ok"), context).headers.items()

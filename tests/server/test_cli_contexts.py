@@ -128,7 +128,7 @@ def test_credentials_are_options_of_every_command(smith: Smith, make_server: Any
             assert smith(*command, "--url", url).status == 1
             assert "refused the credentials" in smith.err or "TLS" in smith.err or "certificate" in smith.err, smith.err
             assert "(from --url)" in smith.err
-            assert smith(*command, "--url", url, *options, *(("--timeout", "2") if command[0] == "execute" else ())).status == 1
+            assert smith(*command, "--url", url, *options, *(("--timeout", "30") if command[0] == "execute" else ())).status == 1
             assert "JetStream" in smith.err, smith.err
     assert smith(*LIST, "--creds", str(creds), "--nkey", str(seed)).err == (
         "smith: --creds and --nkey exclude each other: pass one of them\n"
