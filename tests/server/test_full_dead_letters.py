@@ -9,22 +9,26 @@ import pytest
 from buses import Account, Face, read_intent
 from letters import READER, contract, held, original, put_letters
 from msgspec.structs import replace
-from support import eventually_async
+from support import eventually_async, eventually_equal
 
-from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryPolicy, Worker, subjects
+from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryPolicy, Worker, consumers, subjects
 from smith_sdk.aio import settle
 from smith_sdk.contract import Contract
 from smith_sdk.errors import QueueFull
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
 
+spec = consumers.executor_fs_read
 POLICY = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.01, max=0.01))
 
 
 def with_room_for(letters: int) -> Contract:
+    """And with an ack wait after which nothing comes again within a test."""
     declared = contract()
     return replace(
-        declared, streams=tuple(replace(s, max_msgs=letters) if s.name == "SMITH_DLQ" else s for s in declared.streams)
+        declared,
+        streams=tuple(replace(s, max_msgs=letters) if s.name == "SMITH_DLQ" else s for s in declared.streams),
+        consumers=tuple(spec if one.name == spec.name else one for one in declared.consumers),
     )
 
 
@@ -40,7 +44,7 @@ async def forge(bus: AsyncSmithBus, number: int) -> None:
 
 
 async def in_flight(bus: AsyncSmithBus) -> int:
-    return (await bus.consumer(READER).info()).num_ack_pending
+    return (await bus.consumer(spec).info()).num_ack_pending
 
 
 def test_the_declared_stream_refuses_new_letters_when_it_is_full() -> None:
@@ -68,7 +72,7 @@ async def test_a_full_stream_holds_letters_up_until_there_is_room(
     runs: list[str] = []
     async with account.applied(contract=declared) as bus, face.bus(account.url, contract=declared) as near:
         await forge(bus, 1)
-        worker = Worker(bus, READER, concurrency=1, retry=POLICY)
+        worker = Worker(bus, spec, concurrency=1, retry=POLICY)
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -80,10 +84,11 @@ async def test_a_full_stream_holds_letters_up_until_there_is_room(
         await put(bus, 3)
         good = read_intent("good")
         await bus.publish(subjects.intents.vetted.of(good), good)
-        await eventually_async(lambda: worker.stats.unanswered >= 9)  # each came again, with the slot free in between
+        await eventually_async(lambda: worker.stats.unanswered >= 9)  # they came again, with the slot free in between
+        await eventually_async(lambda: worker.stats.succeeded == 1)
         assert sorted(runs) == ["0", "1", "2", "good"]
         assert worker.stats.dead_lettered == 0
-        assert await in_flight(bus) == 3
+        await eventually_equal(lambda: in_flight(bus), 3)
         full = [record.getMessage() for record in caplog.records if "no dead letter can be stored" in record.getMessage()]
         assert len(full) == 1
         assert "stream SMITH_DLQ is full" in full[0]
@@ -113,9 +118,9 @@ async def test_an_isolated_attempt_waits_for_room_and_does_not_run(
         await forge(bus, 1)
         await put(bus, 1)
         for _ in range(3):
-            (message,) = await bus.consumer(READER).fetch(1)
+            (message,) = await bus.consumer(spec).fetch(1)
             await message.nack()
-        worker = Worker(bus, READER, retry=POLICY)
+        worker = Worker(bus, READER, retry=POLICY)  # it tries to store for an ack wait
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:

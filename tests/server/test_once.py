@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from buses import Account, Face, declaring, health, read_intent
+from buses import Account, Face, health, read_intent
 from handling import in_a_process
 from msgspec.structs import replace
 from support import eventually_async, has_length
@@ -409,9 +409,8 @@ async def test_a_process_runs_it_once_as_well(face: Face, account: Account) -> N
 async def test_without_the_stream_of_results_an_intent_waits_and_costs_no_attempt(face: Face, account: Account) -> None:
     intent = read_intent()
     attempts: list[int] = []
-    short = replace(spec, ack_wait=1.5)
-    contract = declaring(short)
-    async with account.applied(contract=contract) as bus, face.bus(account.url, contract=contract) as own:
+    short = replace(spec, ack_wait=1.5)  # for the worker: the server redelivers nothing meanwhile
+    async with account.applied() as bus, face.bus(account.url) as own:
         config = (await bus._session.api.stream_info(RESULTS))["config"]
         await bus._session.api.stream_delete(RESULTS)
 

@@ -248,10 +248,12 @@ async def test_the_claim_of_a_worker_that_has_died_expires(face: Face, account: 
     async with account.applied(contract=HERE) as bus, face.bus(account.url, contract=HERE) as own:
         reading = Reading(face, own, retry=RetryPolicy(max_attempts=1))
         async with running(reading.worker):
-            await Bucket(bus._session, "ONCE").put(key_of("a"), foreign(), ttl=2)
+            bucket = Bucket(bus._session, "ONCE")
+            await bucket.put(key_of("a"), foreign(), ttl=60)
             await put(bus, "a")
+            await eventually_async(lambda: reading.worker.stats.retried >= 1)
+            await bucket.put(key_of("a"), foreign(), ttl=1)  # not before: it must not expire unseen
             await reading.has("succeeded", 1)
-        assert reading.worker.stats.retried >= 1
         assert reading.runs == ["a"]
 
 
@@ -308,8 +310,7 @@ async def test_a_claim_that_another_worker_took_is_renewed_no_more(account: Acco
         async with running(reading.worker):
             await put(bus, "a")
             await eventually_async(has_length(reading.runs, 1))
-            key = (await key_in(bus)).key
-            await Bucket(bus._session, "ONCE").put(key, foreign(), ttl=60)
+            await Bucket(bus._session, "ONCE").put(key_of("a"), foreign(), ttl=60)
             await eventually_async(lambda: any("was claimed by another worker" in line for line in caplog.messages))
             assert (await key_in(bus)).value == foreign()
             end.set()
