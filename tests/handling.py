@@ -29,6 +29,9 @@ def in_a_process(message: Any) -> IntentResult | None:
     if word == "wait":
         Path(rest).write_text(str(os.getpid()))
         time.sleep(60)
+    if word == "wait-once" and not (Path(rest).exists() and Path(rest).read_text()):
+        Path(rest).write_text(str(os.getpid()))
+        time.sleep(60)
     if word == "raise":
         raise {"value": ValueError, "odd": Odd}[rest](f"of {rest}")
     if word == "reject":
