@@ -126,7 +126,7 @@ async def made(account: Account, **config: Any) -> AsyncIterator[tuple[AsyncSmit
 
 
 async def test_the_pin_is_kept_without_room_for_messages_and_while_paused(account: Account) -> None:
-    async with made(account, priority_timeout=4 * NANOS) as (bus, other), Reader(bus, capacity=2) as owner:
+    async with made(account, priority_timeout=4 * NANOS, ack_wait=60 * NANOS) as (bus, other), Reader(bus, capacity=2) as owner:
         await put(bus, 6)
         await owner.valid()
         async with Reader(other) as second:
@@ -187,7 +187,7 @@ async def test_the_next_reader_takes_over_from_one_that_was_cut_off(account: Acc
             await first.loop.stop()  # its pulls end, and its pin stays
             lost = time.monotonic()
             seen = [await second.next() for _ in range(3)]
-            assert time.monotonic() - lost < 2 * TIMEOUT + 2
+            assert time.monotonic() - lost < 2 * TIMEOUT + 10
             await second.valid()
             assert (await info(bus))["num_ack_pending"] == len(seen)
         await dying.close()
