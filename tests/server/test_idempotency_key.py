@@ -44,8 +44,8 @@ async def test_an_intent_has_one_key_however_it_is_delivered(face: Face, account
         await bus.publish(where, intent, msg_id="another")
         await bus.publish(vetted.of(other), other)
         keys += await keys_of(face, account, 3)
-    assert keys[:3] == [f"{where}:{intent.id}"] * 3
-    assert keys[3] == f"{where}:{other.id}"
+    # The server may deliver what is nak'ed after what has come since.
+    assert sorted(keys) == sorted([*[f"{where}:{intent.id}"] * 3, f"{where}:{other.id}"])
 
 
 async def keys_of(face: Face, account: Account, count: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from buses import Account, Face, read_intent
 from msgspec.structs import replace
-from support import eventually_async
+from support import eventually_async, eventually_has
 from topology_cases import ORDERS, READER, contract
 
 from smith_sdk import AsyncSmithBus, ConsumerLag, LagMonitor, consumers, subjects
@@ -72,6 +72,8 @@ async def test_large_messages_are_looked_up_a_few_at_a_time(account: Account, mo
     async with AsyncSmithBus(account.url, contract=declared) as bus:
         await bus.streams.apply(profile="one")
         await bus._session.publish("t.orders.a", b"x", stream=ORDERS.name, msg_id="1")
+        for reader in readers:
+            await eventually_has(bus.consumer(reader).info, num_pending=1)
         for known in (1, 2, 3, 3):
             assert sum(one.oldest_age is not None for one in await bus.lag()) == known
 

@@ -83,13 +83,16 @@ async def test_what_a_bus_does_is_counted(face: Face, monkeypatch: pytest.Monkey
                 await bus.publish(vetted.of(intent), intent)
             await bus.publish(vetted.of(intent), intent)  # the same again: a duplicate
 
+            seen: list[Samples] = []
+
             async def is_done() -> bool:
-                found = await scraped(server)
+                seen.append(found := await scraped(server))
                 settled = [value for (name, _), value in found.items() if name == "smith_settled_total"]
-                return sum(settled) == 5
+                is_idle = at(found, "smith_worker_running", **here) == at(found, "smith_loop_silent_seconds") == 0
+                return sum(settled) == 5 and is_idle
 
             await eventually_async(is_done)
-            found = await scraped(server)
+            found = seen[-1]
             assert at(found, "smith_published_total", stream=spec.stream, outcome="stored") == 3
             assert at(found, "smith_published_total", stream=spec.stream, outcome="duplicate") == 1
             assert at(found, "smith_publish_duration_seconds_count", stream=spec.stream) == 4
