@@ -135,7 +135,9 @@ async def test_what_monitors_see_is_shown(face: Face, monkeypatch: pytest.Monkey
                 with health.serve(bus if face.is_async else bus.inner, 0, monitor=given) as server:
 
                     async def lags(server: health.HealthServer = server, number: int = number) -> bool:
-                        return (await scraped(server)).get(("smith_consumer_lag", tuple(sorted(here.items())))) == number
+                        found = await scraped(server)
+                        lag = found.get(("smith_consumer_lag", tuple(sorted(here.items()))))
+                        return lag == number and ("smith_dead_letters", ()) in found
 
                     await eventually_async(lags)
                     found = await scraped(server)
