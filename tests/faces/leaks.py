@@ -46,7 +46,7 @@ def nothing_left() -> Iterator[None]:
         assert not left, f"left open: {dict(left)}"
         return True
 
-    eventually(gone, 5)
+    eventually(gone)
 
 
 def of_bus(bus: Any) -> Counter[str]:

@@ -16,4 +16,4 @@ COUNTS = {"wire": 5}  # each costs the connection, and perhaps a request its tim
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_hostile_messages(path: str, account: Account, fuzz_seed: int) -> None:
-    await fuzz(path, account.url, seed=fuzz_seed, count=COUNTS.get(path, 100), deadline=30)
+    await fuzz(path, account.url, seed=fuzz_seed, count=COUNTS.get(path, 100), deadline=90)
