@@ -41,7 +41,6 @@ from smith_sdk.topology import CONTRACT
 raw, vetted = subjects.intents.raw, subjects.intents.vetted
 MINIMUM: Final = 5
 HOUR: Final = Backoff(initial=3600, max=3600, jitter=0)
-SHORT: Final = Backoff(initial=0.2, max=0.2, jitter=0)
 ONCE: Final = RetryPolicy(max_attempts=1, backoff=Backoff(initial=0.05, max=0.05, jitter=0))
 
 
@@ -86,17 +85,18 @@ async def publish_each(bus: Any, count: int, **options: Any) -> list[Any]:
     return await asyncio.gather(*(publish(bus, **options) for _ in range(count)), return_exceptions=True)
 
 
-async def opened(bus: Any) -> None:
-    """Publish to a stream that does not answer until its circuit opens."""
+async def opened(bus: Any, received: list[str]) -> None:
+    """Publish to a stream that does not answer until its circuit opens, and all have arrived."""
     found = await publish_each(bus, MINIMUM, timeout=0.2)
     assert {type(one) for one in found} == {PublishUnconfirmed}
+    await eventually_async(lambda: len({*received}) == MINIMUM)
     with pytest.raises(PublishCircuitOpen):
         await publish(bus)
 
 
 async def test_publishes_fail_at_once_while_the_circuit_of_their_stream_is_open(face: Face) -> None:
-    async with applied(face) as bus, silent(face.url, "SDLC_RAW"):
-        await opened(bus)
+    async with applied(face) as bus, silent(face.url, "SDLC_RAW") as received:
+        await opened(bus, received)
         intent = read_intent()
         with pytest.raises(PublishError, match="was not sent to stream SDLC_RAW: circuit 'publish SDLC_RAW' is open") as caught:
             await bus.publish(raw.of(intent), intent, timeout=3600)
@@ -116,8 +116,8 @@ async def test_publishes_fail_at_once_while_the_circuit_of_their_stream_is_open(
 
 
 async def test_a_stream_that_does_not_answer_stops_no_other(face: Face) -> None:
-    async with applied(face) as bus, silent(face.url, "SDLC_RAW"):
-        await opened(bus)
+    async with applied(face) as bus, silent(face.url, "SDLC_RAW") as received:
+        await opened(bus, received)
         intent = read_intent()
         for _ in range(20):
             assert (await bus.publish(vetted.of(intent), intent, timeout=30)).stream == "ATOMS_VETTED"
@@ -134,7 +134,7 @@ async def test_after_the_pause_real_publishes_are_the_probes_and_close_it(face: 
     breaker = CircuitBreaker(minimum=MINIMUM, open_for=HOUR, probes=2)
     async with applied(face, publish_breaker=breaker) as bus:
         async with silent(face.url, "SDLC_RAW") as received:
-            await opened(bus)
+            await opened(bus, received)
             for _ in range(2):
                 before = len({*received})
                 end_pause(bus)
@@ -192,9 +192,10 @@ async def test_what_a_stream_answers_never_opens_its_circuit(face: Face) -> None
 async def test_a_publish_that_its_caller_cancels_gives_the_probe_s_place_back(face: Face) -> None:
     if not face.is_async:
         pytest.skip("a call of the blocking face cannot be cancelled")
-    breaker = CircuitBreaker(minimum=MINIMUM, open_for=Backoff(initial=0.05, max=0.05, jitter=0), probes=1)
+    breaker = CircuitBreaker(minimum=MINIMUM, open_for=HOUR, probes=1)
     async with applied(face, publish_breaker=breaker) as bus, silent(face.url, "SDLC_RAW") as received:
-        await opened(bus)
+        await opened(bus, received)
+        end_pause(bus)
 
         async def cancelled() -> bool:
             before = len({*received})
@@ -233,8 +234,8 @@ async def test_the_default_has_the_defaults_and_an_invalid_one_is_refused(face: 
 
 async def test_a_bus_that_is_opened_again_begins_anew(face: Face) -> None:
     bus = applied(face)
-    async with bus, silent(face.url, "SDLC_RAW"):
-        await opened(bus)
+    async with bus, silent(face.url, "SDLC_RAW") as received:
+        await opened(bus, received)
     async with bus:
         assert (await publish(bus, timeout=30)).stream == "SDLC_RAW"
 
@@ -249,10 +250,10 @@ async def test_observers_learn_of_changes_and_of_refused_publishes(face: Face) -
         def on_published(self, event: Published) -> None:
             ended.append(event)
 
-    async with applied(face) as bus, silent(face.url, "SDLC_RAW"):
+    async with applied(face) as bus, silent(face.url, "SDLC_RAW") as received:
         aio = bus if face.is_async else bus.inner._aio
         aio._session.events.add(Recorder())
-        await opened(bus)
+        await opened(bus, received)
         assert [(one.name, one.old, one.new) for one in changes] == [("publish SDLC_RAW", "closed", "open")]
         assert changes[0].reason == "5 of 5 calls within 30 s failed"
         assert [type(one.error) for one in ended] == [PublishUnconfirmed] * 5 + [PublishCircuitOpen]
@@ -290,7 +291,7 @@ async def test_what_a_handler_returns_is_published_although_the_circuit_is_open(
 
 
 async def test_a_handler_that_an_open_circuit_stops_is_retried_and_never_dead_lettered(face: Face) -> None:
-    breaker = CircuitBreaker(minimum=MINIMUM, open_for=SHORT, probes=1, window=600)
+    breaker = CircuitBreaker(minimum=MINIMUM, open_for=HOUR, probes=1, window=600)
     async with applied(face, publish_breaker=breaker) as bus:
         errors: list[BaseException] = []
         worker = face.worker(bus, consumers.executor_fs_read, retry=ONCE)
@@ -305,7 +306,8 @@ async def test_a_handler_that_an_open_circuit_stops_is_retried_and_never_dead_le
 
         worker.handler(handle if face.is_async else handle_blocking)
         async with silent(face.url, "SDLC_RAW") as received:
-            await opened(bus)
+            await opened(bus, received)
+            end_pause(bus)
             probe = await held_probe(bus, received)
             running = asyncio.ensure_future(worker.run())
             intent = read_intent()
