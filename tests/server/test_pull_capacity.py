@@ -13,6 +13,7 @@ from chaos.proxy import Proxy
 from support import eventually_async, eventually_equal
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk._core.jetstream import pull_inbox
 from smith_sdk._core.jetstream.delivery import ACK
 from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
@@ -20,7 +21,12 @@ from smith_sdk.errors import OptionsError
 
 spec = consumers.admission
 SUBJECT = str(subjects.intents.raw.of(read_intent()))
-SOON = spec.ack_wait / 2
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that gets no processor for some seconds still confirms a withdrawal."""
+    monkeypatch.setattr(pull_inbox, "_CONFIRMED", 20.0)
 
 
 async def put(bus: AsyncSmithBus, first: int, count: int) -> None:
@@ -42,7 +48,8 @@ async def started(bus: AsyncSmithBus, **options: Any) -> PullLoop:
         return None
 
     session = bus._session
-    pull = PullOptions(**{"capacity": 10, "expires": 5, "heartbeat": 0.5, **options})
+    # A silence that counts as a loss would have the loop make its pulls anew.
+    pull = PullOptions(**{"capacity": 10, "expires": 60, "heartbeat": 30, "ack_wait": spec.ack_wait, **options})
     loop = PullLoop(session.connection, session.api, spec.stream, spec.name, nothing_known, pull)
     await loop.start()
     await eventually_async(lambda: bool(loop._buffer) or waiting(bus))
@@ -52,7 +59,7 @@ async def started(bus: AsyncSmithBus, **options: Any) -> PullLoop:
 async def take(bus: AsyncSmithBus, loop: PullLoop, count: int) -> list[int]:
     """The sizes of the next messages, each acknowledged."""
     sizes: list[int] = []
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(20):
         for _ in range(count):
             message = await loop.next()
             assert message is not None
@@ -68,7 +75,7 @@ async def take(bus: AsyncSmithBus, loop: PullLoop, count: int) -> list[int]:
 
 async def test_a_paused_loop_requests_nothing_until_it_is_resumed(account: Account) -> None:
     async with account.applied() as bus:
-        loop = await started(bus, expires=60)  # later than the wait below ends
+        loop = await started(bus, heartbeat=0.5)
         await loop.pause()
         await eventually_equal(lambda: waiting(bus), 0)
         await put(bus, 1, 3)
@@ -109,7 +116,7 @@ async def test_what_was_on_its_way_when_it_was_paused_is_here(account: Account) 
 
 async def test_the_last_of_pause_and_resume_holds_and_both_may_be_repeated(account: Account) -> None:
     async with account.applied() as bus:
-        loop = await started(bus, expires=60)
+        loop = await started(bus)
         await asyncio.gather(loop.pause(), loop.resume(), loop.pause(), loop.pause())
         await eventually_equal(lambda: waiting(bus), 0)
         await asyncio.gather(loop.resume(), loop.pause(), loop.resume(), loop.resume())
@@ -153,7 +160,7 @@ async def test_a_pause_without_a_link_withdraws_on_the_next(make_server: Any) ->
     with Proxy(server.url) as proxy:
         async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url) as bus:
             await other.streams.apply(profile="dev")
-            loop = await started(bus, expires=30)
+            loop = await started(bus)
             proxy.cut()
             await eventually_async(lambda: not loop._connected)
             await loop.pause()
@@ -222,6 +229,7 @@ async def test_a_larger_capacity_is_requested_at_once(account: Account) -> None:
         await eventually_async(lambda: len(loop._buffer) == 3)
         await loop.resize(8)
         await eventually_async(lambda: len(loop._buffer) == 8)
+        await other._session.connection.barrier(timeout=20)  # the copy of the pull has another connection
         assert batches == [3, 5]
         assert sorted(await take(bus, loop, 20)) == list(range(1, 21))
         await loop.stop()
@@ -249,9 +257,11 @@ async def test_what_is_held_beyond_a_smaller_capacity_is_handed_out_before_more_
         batches = await requests(other)
         await loop.resize(4)
         assert len(await take(bus, loop, 17)) == 17
+        await other._session.connection.barrier(timeout=20)
         await asyncio.sleep(0.1)
         assert batches == []  # 3 are left: more than half of 4
         assert sorted(await take(bus, loop, 23)) == list(range(18, 41))
+        await other._session.connection.barrier(timeout=20)
         assert batches[0] == 2
         assert max(batches) <= 4
         await loop.stop()

