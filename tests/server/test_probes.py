@@ -19,10 +19,20 @@ from support import eventually, eventually_async
 from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, health, subjects
 from smith_sdk._core.monitoring.health import report
 from smith_sdk._core.probes import loops
+from smith_sdk._core.probes import server as http_server
 from smith_sdk.aio import HealthReport, probes
 from smith_sdk.errors import ConnectError, OptionsError
 
 spec = consumers.executor_fs_read
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process or a server that gets no processor for some seconds is not late."""
+    for name in ("_HEALTH", "_CONSUMER", "_LATE"):
+        monkeypatch.setattr(probes, name, 30.0)
+    monkeypatch.setattr(http_server, "_ANSWER_TIME", 100.0)
+    monkeypatch.setattr(http_server, "_STOP", 30.0)
 
 
 def given(bus: Any) -> Any:
@@ -169,11 +179,16 @@ async def test_a_process_whose_loop_is_blocked_is_not_live(face: Face, monkeypat
     monkeypatch.setattr(probes, "BEAT", 0.05)
     monkeypatch.setattr(probes, "_HEALTH", 0.05)
     monkeypatch.setattr(probes, "_LATE", 0.05)
-    seen = threading.Event()
+    blocked, seen = threading.Event(), threading.Event()
     answers: list[Answer] = []
+
+    def block() -> None:
+        blocked.set()
+        seen.wait(60)
 
     def look() -> None:
         try:
+            assert blocked.wait(30)  # earlier, a loop that is only late would count as blocked
             eventually(lambda: get(server, "/livez").status == 503, timeout=30)
             answers.extend(get(server, path) for path in ("/livez", "/readyz", "/healthz", "/metrics"))
         finally:
@@ -186,7 +201,7 @@ async def test_a_process_whose_loop_is_blocked_is_not_live(face: Face, monkeypat
             await eventually_async(lambda: is_ready(server))
             looking = asyncio.ensure_future(asyncio.to_thread(look))
             await asyncio.sleep(0)  # the thread starts
-            loop.call_soon_threadsafe(seen.wait, 60)
+            loop.call_soon_threadsafe(block)
             await looking
             live, ready, healthy, metrics = answers
             assert live.text.startswith("not live\nthe event loop has been blocked for ")
