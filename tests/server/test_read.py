@@ -522,7 +522,7 @@ async def test_a_stream_that_is_deleted_meanwhile_is_an_error(face: Face, what: 
                 await other.streams.apply(profile="dev")
             problem = "created again|" if again else ""
             with pytest.raises(StreamNotFound, match=f"{problem}not on|does not exist|no stream"):
-                await asyncio.wait_for(waiting, 10)
+                await asyncio.wait_for(waiting, 30)
 
 
 @pytest.mark.parametrize("what", [ALL, RAW.filter()], ids=["limits", "work queue"])
@@ -626,9 +626,13 @@ async def test_a_server_that_never_answers_ends_a_read_with_an_error(account: Ac
         async with bus.read(ALL, follow=True) as messages:
             assert (await anext(messages)).metadata.stream_seq == 1
             waiting = asyncio.ensure_future(anext(messages))
-            name = await only_reader(other)
-            await asyncio.sleep(1.5)  # heartbeats keep it: longer than a silence that counts
-            assert await readers_of(other) == [name]
+
+            async def is_kept() -> bool:
+                name = await only_reader(other)
+                await asyncio.sleep(1.5)  # heartbeats keep it: longer than a silence that counts
+                return await readers_of(other) == [name]
+
+            await eventually_async(is_kept)  # one of a server that was late is replaced
             await publish(other, "b")
             assert (await waiting).metadata.stream_seq == 2
 
@@ -638,7 +642,7 @@ async def test_a_reader_that_is_dropped_leaves_no_consumer(face: Face) -> None:
         await publish(other, "a", "b")
         messages = bus.read(ALL, follow=True)
         await anext(messages)
-        assert len(await readers_of(other)) == 1
+        await only_reader(other)
         del messages
         gc.collect()
         await eventually_async(lambda: no_readers(face))

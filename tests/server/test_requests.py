@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -157,6 +158,12 @@ def answering(shop: Shop, bus: AsyncSmithBus, **options: Any) -> aio.MicroServic
         return shop.order(message.subject.order_id)
 
     return service
+
+
+async def answers(bus: AsyncSmithBus, kind: Any, count: int) -> Any:
+    """What so many services answer, once all have answered in time."""
+    found = await ask(bus._connection, kind, seconds=0.3)
+    return found if len(found) == count else None
 
 
 async def raw_request(bus: AsyncSmithBus, subject: str, data: bytes) -> tuple[str, bytes]:
@@ -323,7 +330,7 @@ async def test_services_of_one_name_share_the_requests(shop: Shop, account: Acco
             assert await bus.request(shop.orders.export(), b"\x00abc") == b"cba\x00"
             with pytest.raises(shop.orders.place.SOLD_OUT, match="There is no more of that"):
                 await bus.request(shop.orders.place(), shop.protocol.NewOrder(item="tea", count=1))
-            found = await ask(bus._connection, Info, seconds=0.3)
+            found = await eventually_async(partial(answers, bus, Info, 3))
             assert sorted(one.name for one in found) == ["exports", "orders", "orders"]
             exports = next(one for one in found if one.name == "exports")
             assert [(one.name, one.queue_group, one.metadata) for one in exports.endpoints] == [
@@ -466,5 +473,5 @@ async def test_it_answers_on_the_next_connection(shop: Shop, account: Account) -
             proxy.restore()
             await eventually_async(lambda: bus._connection.reconnects == 1)
             assert await caller.request(shop.get(), shop.what) == shop.order()
-            (found,) = await ask(caller._connection, Stats, seconds=0.3)
+            (found,) = await eventually_async(partial(answers, caller, Stats, 1))
             assert (found.name, found.version, found.id) == ("orders", "1.2.0", service.id)

@@ -127,6 +127,7 @@ async def test_results_and_audit_events_of_theirs_are_read(face: Face) -> None:
         for name in (*theirs, *older):
             await put(other, PAYLOADS[name]["subject"], wire(name))
         await eventually_async(lambda: has(other, "AUDIT_SECURITY", 8))
+        await eventually_async(lambda: has(other, "ATOMS_RESULTS", len(theirs) + len(older) - 8))
         results = [one.payload async for one in other.read(subjects.results.filter())]
         audit = [one.payload async for one in other.read(subjects.audit.execution.filter() | subjects.audit.policy.filter())]
         assert len(results) + len(audit) == len(theirs) + len(older)
@@ -140,7 +141,7 @@ async def test_log_entries_go_both_ways(face: Face) -> None:
         theirs = wire("log/warn")
         async with other.subscribe(subjects.logs.service.filter()) as messages:
             await put(other, "smith.logs.core.warn", theirs, theirs.replace(b'"WARN"', b'"warn"'))
-            upper, lower = [await asyncio.wait_for(anext(messages), 5) for _ in range(2)]
+            upper, lower = [await asyncio.wait_for(anext(messages), 20) for _ in range(2)]
             assert upper.payload == lower.payload
             assert upper.payload.level == "WARN"
             entry = LogEntry.new(level="warn", service="core", target="t", message="m", correlation_id="c", node_id="n")

@@ -92,7 +92,7 @@ async def test_a_link_that_breaks_while_subscribing_is_tried_more_and_more_rarel
         await eventually_async(lambda: len(attempts) >= 6, 30)
         pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
         assert sum(pauses[:5]) > 1.0, "5 attempts in a second, as for ever before"
-        assert max(pauses[3:]) > max(pauses[:1])
+        assert max(pauses[3:]) > min(pauses[:2])  # one of them may have met a busy machine
         assert bus.state == "reconnecting"
         assert "maximum subscriptions exceeded" in connection.problem
 
@@ -130,8 +130,12 @@ async def emitted(bus: Any, entry: LogEntry, taking: asyncio.Future[Any]) -> boo
 async def test_a_server_that_gives_a_stale_connection_up_is_quoted(make_server: Any, caplog: pytest.LogCaptureFixture) -> None:
     server = make_server(config='ping_interval: "200ms"\nping_max: 1', jetstream=False)
     async with AsyncSmithBus(server.url) as bus:
-        time.sleep(1.5)  # noqa: ASYNC251 -- the loop answers no ping meanwhile
-        await eventually_async(lambda: "stale connection" in caplog.text)
+
+        async def is_given_up() -> bool:  # unless the server, too, had no processor meanwhile
+            time.sleep(1.5)  # noqa: ASYNC251 -- the loop answers no ping meanwhile
+            return await eventually_async(lambda: "stale connection" in caplog.text, 2)
+
+        await eventually_async(is_given_up)
         await eventually_async(lambda: bus.state == "connected")
 
 
@@ -186,7 +190,7 @@ async def test_a_port_where_no_nats_server_answers_is_named_as_that(make_server:
         greeting = threading.Thread(target=lambda: greet(other, b"SSH-2.0-OpenSSH_9\r\n"))
         greeting.start()
         with pytest.raises(ConnectError, match="no greeting of a NATS server"):
-            await AsyncSmithBus(f"nats://127.0.0.1:{other.getsockname()[1]}", connect_timeout=2).connect()
+            await AsyncSmithBus(f"nats://127.0.0.1:{other.getsockname()[1]}", connect_timeout=20).connect()
         await asyncio.to_thread(greeting.join)
 
 

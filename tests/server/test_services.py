@@ -97,7 +97,8 @@ async def test_a_worker_and_an_admission_answer(face: Face, account: Account) ->
             asker = Asker(asking_bus)
             for path in ("/good", "/bad"):
                 await asking_bus.publish(subjects.intents.raw.of(intent := read_intent(path)), intent)
-            await eventually_async(lambda: (worker if face.is_async else worker.inner).stats.dead_lettered == 1)
+            own = worker if face.is_async else worker.inner
+            await eventually_async(lambda: (own.stats.succeeded, own.stats.dead_lettered) == (1, 1))
             await eventually_async(lambda: (admission if face.is_async else admission.inner).stats.succeeded == 2)
 
             ping = await asker.one("PING", NAME)

@@ -235,7 +235,7 @@ async def test_a_successor_waits_for_all_that_a_dead_owner_held(account: Account
 
         await put(bus, *KEYS * 6)
         async with Owner(bus, handle, timeout=T) as first:
-            await eventually_async(lambda: first.done == 8 and len(first.ran) == 12)
+            await eventually_async(lambda: first.done == 8 and len({*first.ran}) == 12)
             await put(bus, *KEYS, after=6)  # later than what it holds
             await first.crash()
             async with Owner(other, nothing, timeout=T) as second:
