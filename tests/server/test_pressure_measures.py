@@ -43,7 +43,7 @@ def oldest_of(spec: ConsumerSpec[Any, Any]) -> Measure:
     return measure(oldest_above(spec, 1))
 
 
-async def look(bus: AsyncSmithBus, *measures: Measure, timeout: float = 5) -> Measured:
+async def look(bus: AsyncSmithBus, *measures: Measure, timeout: float = 20) -> Measured:
     return await take(bus._session.api, measures, timeout=timeout)
 
 

@@ -399,7 +399,7 @@ async def test_lag_health_and_alerts_know_the_new_shards(account: Account) -> No
         await Shards(bus, SPEC).reshard(6, timeout=20)
 
         assert {one.consumer for one in await bus.lag() if one.consumer.startswith("episode-")} == NAMES_2
-        checks = {one.name: one for one in (await bus.health()).checks}
+        checks = {one.name: one for one in (await bus.health(20)).checks}
         assert checks["stream ATOMS_VETTED"].status == "ok", checks["stream ATOMS_VETTED"]
         shown = {name: one.status for name, one in checks.items() if "episode" in name}
         assert shown == {f"consumer {name}": "ok" for name in NAMES_2}

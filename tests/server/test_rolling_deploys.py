@@ -162,7 +162,7 @@ async def test_an_older_worker_leaves_a_message_to_a_newer_one(face: Face, shops
     old, new = shops
     handled: list[str] = []
     redelivered: list[bool] = []
-    patient = RetryPolicy(max_attempts=50, backoff=Backoff(initial=0.05, max=0.1))
+    patient = RetryPolicy(max_attempts=1000, backoff=Backoff(initial=0.05, max=0.1))
     async with (
         face.applied(contract=new.topology.CONTRACT) as publisher,
         face.bus(face.url, contract=old.topology.CONTRACT) as bus,
