@@ -89,6 +89,15 @@ async def delete_reader(bus: AsyncSmithBus) -> None:
     await eventually_async(deleted)
 
 
+async def steal(bus: AsyncSmithBus) -> bool:
+    """Take a message from the consumer of a read, unless that has been replaced meanwhile."""
+    stolen = asyncio.Queue[Any]()
+    inbox = bus._session.connection.new_inbox()
+    await bus._session.connection.subscribe(inbox, stolen.put_nowait)
+    await bus._session.connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{await only_reader(bus)}", b"", inbox)
+    return bool((await asyncio.wait_for(stolen.get(), 20)).data)
+
+
 # ---- what is read
 
 
@@ -458,12 +467,7 @@ async def test_a_deleted_consumer_and_a_stolen_message_are_made_good(face: Face)
             async for message in messages:
                 found.append(message.metadata.stream_seq)
                 if len(found) == 100:
-                    name = await only_reader(other)
-                    stolen = asyncio.Queue[Any]()
-                    inbox = other._session.connection.new_inbox()
-                    await other._session.connection.subscribe(inbox, stolen.put_nowait)
-                    await other._session.connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name}", b"", inbox)
-                    assert (await asyncio.wait_for(stolen.get(), 20)).data
+                    await eventually_async(lambda: steal(other))
                 if len(found) == 1800:
                     await delete_reader(other)
         assert found == list(range(1, count + 1))
