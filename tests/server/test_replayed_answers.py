@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import Admission, Allow, AsyncSmithBus, ResultCode, Trust, consumers, result_of, signing, subjects
+from smith_sdk.aio import diagnosis
 from smith_sdk.aio.answers import put_answer
 from smith_sdk.aio.stored_results import answered_message
 from smith_sdk.errors import ResultTimeout
@@ -132,8 +133,9 @@ async def codes(bus: Any, intent: Any) -> list[str]:
     return [message.payload.error.code async for message in bus.read(subjects.results(intent_id=intent.id))]
 
 
-async def test_a_timeout_tells_of_the_callers_own_decision(account: Account) -> None:
+async def test_a_timeout_tells_of_the_callers_own_decision(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unsigned copy is denied while the intent waits for its executor."""
+    monkeypatch.setattr(diagnosis, "BUDGET", 20.0)
     key = signing.generate_key()
     async with account.applied() as bus:
         trust = Trust(keys={signing.public_key(key)})
