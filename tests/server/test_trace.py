@@ -85,6 +85,7 @@ async def test_the_steps_of_intents_in_order_of_time(face: Face) -> None:
         await eventually_async(lambda: other.dead_letters.count())
         await eventually_async(lambda: is_finished(other, good.id))
         await eventually_async(lambda: is_finished(other, odd.id))
+        await eventually_async(lambda: is_empty(other, "SDLC_RAW", "ATOMS_VETTED"))
         await admission.stop()
         await worker.stop()
         await running
@@ -124,6 +125,10 @@ async def test_the_steps_of_intents_in_order_of_time(face: Face) -> None:
 
 def pairs(trace: Any) -> list[tuple[Any, Any]]:
     return list(zip(trace.steps, trace.steps[1:], strict=False))
+
+
+async def is_empty(bus: AsyncSmithBus, *streams: str) -> bool:
+    return not any([(await bus.streams.get(name)).messages for name in streams])
 
 
 async def is_finished(bus: AsyncSmithBus, intent_id: str) -> bool:

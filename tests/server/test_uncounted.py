@@ -135,7 +135,7 @@ async def test_a_handler_that_meets_an_open_circuit_uses_up_no_attempt(account: 
 
         async with working(bus, handle) as worker:
             await eventually_async(lambda: settled(bus))
-            stats = worker.stats
+        stats = worker.stats
         assert [number for number, _ in seen] == [1, 2, 3, 4, 5, 6]
         assert [delay is None for _, delay in seen] == [False, False, False, False, False, True]  # only the last is the last
         (letter,) = await bus.dead_letters.list()
