@@ -295,7 +295,11 @@ async def test_health_and_services_show_the_worker(face: Face) -> None:
             report = await bus.health()
             check = next(one for one in report.checks if "worker" in one.name)
             assert check.status == "ok"
-            (found,) = [one for one in await bus.workers(timeout=1) if one.consumer == "episode"]
+
+            async def answers() -> list[Any]:
+                return [one for one in await bus.workers(timeout=1) if one.consumer == "episode"]
+
+            (found,) = await eventually_async(answers, 30)
             assert (found.stream, found.slots, found.is_draining) == ("ATOMS_VETTED", 4, False)
             described = member.aio.describe()
             assert (described["sharding"], described["member"]) == ("episode", member.aio.member)
@@ -382,11 +386,12 @@ async def failing(member: Member, error: type[Exception], match: str) -> AsyncIt
 
 
 async def test_a_name_that_is_taken_ends_the_run(face: Face) -> None:
+    contract = short_pins(4)  # the name is renewed after a third of that, and free after two thirds without
     async with (
-        face.applied(contract=SHORT) as bus,
-        face.applied(contract=SHORT) as other,
-        Member(face, bus, SHORT, member="a").running(),
-        failing(Member(face, other, SHORT, member="a"), MemberNameTaken, "another process is member a"),
+        face.applied(contract=contract) as bus,
+        face.applied(contract=contract) as other,
+        Member(face, bus, contract, member="a").running(),
+        failing(Member(face, other, contract, member="a"), MemberNameTaken, "another process is member a"),
     ):
         pass
 

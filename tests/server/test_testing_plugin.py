@@ -176,12 +176,11 @@ async def test_a_message_that_its_handler_terminates_is_counted_apart(async_smit
 async def test_a_handler_that_never_ends_is_named_at_the_deadline(async_smith_bus: Any) -> None:
     async with async_smith_bus as bus:
         worker = Worker(bus, consumers.executor_fs_read, concurrency=1)
-        started: list[str] = []
+        hangs = True
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:
-            started.append(path_of(message))
-            if len(started) == 1:
+            if hangs:
                 await asyncio.sleep(3600)
 
         await put(bus, "a", "b")
@@ -189,6 +188,7 @@ async def test_a_handler_that_never_ends_is_named_at_the_deadline(async_smith_bu
             DeadlineExceeded, match=r"worker of executor-fs-read is not done after 0.5 s: .*ATOMS_VETTED.*0 succeeded"
         ):
             await run_once(worker, timeout=0.5)
+        hangs = False
         assert (await run_once(worker)).succeeded == 2  # nothing is held, nothing lost
 
 
@@ -222,8 +222,11 @@ async def test_a_handler_that_asks_for_another_retry_without_end_is_stopped(
             raise RetryLater(3600)
 
         await put(bus, "x")
-        with pytest.raises(DeadlineExceeded, match="raises RetryLater each time"):
-            await run_once(worker, timeout=0.5)
+        for _ in range(60):  # a busy machine may not come to it as often in half a second
+            with pytest.raises(DeadlineExceeded, match="raises RetryLater each time"):
+                await run_once(worker, timeout=0.5)
+            if len(instant_retries) > 3:
+                break
         assert len(instant_retries) > 3
 
 

@@ -113,16 +113,21 @@ async def test_a_server_that_was_restarted_still_knows_what_was_let_through(
 async def test_an_intent_is_remembered_until_it_has_expired_by_every_clock(account: Account) -> None:
     trust = Trust(keys=TRUST.keys, max_clock_skew=1)
     async with account.applied() as bus:
-        message = await received(bus, sign(read_intent(ttl_ms=60_000, created_at_ns=now_ns() - 59_000_000_000), SEED))
+        created = now_ns()
+        message = await received(bus, sign(read_intent(ttl_ms=60_000, created_at_ns=created), SEED))
         assert await claimed(bus, message, trust) is None
+        passed = (now_ns() - created) / 1e9
         stored = await bus._session.api.message("KV_SMITH_NONCES", 1)
-        assert stored.headers["Nats-TTL"] == "2", "1 s to go, 1 s of skew"
+        assert 61 - passed <= int(stored.headers["Nats-TTL"]) <= 61, "1 s of skew"
         assert stored.data.startswith(b"SDLC_RAW.1.")
         assert await claimed(bus, await received(bus, sign(read_intent(nonce=message.payload.nonce), SEED)), trust) == "REPLAYED"
-        await eventually_async(lambda: _count(bus, 0), timeout=15, interval=0.2)
+        ends = sign(read_intent(ttl_ms=60_000, created_at_ns=created - 59_000_000_000), SEED)  # soon
+        assert await claimed(bus, await received(bus, ends), trust) is None
+        await eventually_async(lambda: _count(bus, 1), timeout=15, interval=0.2)
         long = await received(bus, sign(read_intent(ttl_ms=2**32 - 1), SEED))  # 50 days
         assert await claimed(bus, long, trust) is None
-        assert (await bus._session.api.message("KV_SMITH_NONCES", 2)).headers["Nats-TTL"] == "4294969"
+        seconds = int((await bus._session.api.message("KV_SMITH_NONCES", 3)).headers["Nats-TTL"])
+        assert 4294969 - 60 < seconds <= 4294969
 
 
 async def _count(bus: AsyncSmithBus, count: int) -> bool:
@@ -351,12 +356,19 @@ async def test_a_plain_key_directory_that_hangs_holds_up_no_other_intent(face: F
 
     async with face.applied() as bus, AsyncSmithBus(face.url) as reader:
         gate = face.admission(bus, policy=allow, executor_id="gate", timeout=0.3, trust=Trust(key_for=key_for))
-        hangs, passes = sign(read_intent(), bytes(32)), sign(read_intent(), SEED)
+        hangs, passed = sign(read_intent(), bytes(32)), set[str]()
+
+        async def another_passes() -> bool:  # one that is verified within the 0.3 s: not each, on a busy machine
+            intent = sign(read_intent(), SEED)
+            passed.add(intent.id)
+            await reader.publish(subjects.intents.raw.of(intent), intent)
+            messages = await reader.consumer(consumers.executor_fs_read).fetch(1, timeout=5)
+            assert {message.payload.id for message in messages} <= passed
+            return bool(messages)
+
         async with admitting(gate):
-            for intent in (hangs, passes):
-                await reader.publish(subjects.intents.raw.of(intent), intent)
-            (message,) = await reader.consumer(consumers.executor_fs_read).fetch(1, timeout=10)
-            assert message.payload.id == passes.id
+            await reader.publish(subjects.intents.raw.of(hangs), hangs)
+            await eventually_async(another_passes)
             result = await eventually_async(lambda: result_on(reader, hangs.id), timeout=20)
         released.set()
         assert result.error.code == ResultCode.ADMISSION_FAILED

@@ -34,12 +34,13 @@ from smith_sdk import (
 )
 from smith_sdk._core.events import CircuitChanged, Observer
 from smith_sdk.aio import consumer as consumer_module
+from smith_sdk.aio import uncounted as uncounted_module
 from smith_sdk.contract import ConsumerSpec
 from smith_sdk.errors import ConsumerNotFound
 from smith_sdk.protocol import FsReadV1Intent
 
 vetted = subjects.intents.vetted
-SPEC: ConsumerSpec[Any, Any] = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=5.0)
+SPEC: ConsumerSpec[Any, Any] = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=20.0)
 HERE = declaring(SPEC)
 THRICE = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.02, max=0.05, jitter=0))
 SLOTS, MINIMUM, PROBES = 4, 4, 2
@@ -212,7 +213,10 @@ async def test_what_runs_goes_on_and_what_waits_is_released_to_other_workers(acc
         assert circuit.state == "open"  # what began before it opened says nothing
 
 
-async def test_a_worker_that_stops_while_the_circuit_is_open_leaves_every_attempt(face: Face, account: Account) -> None:
+async def test_a_worker_that_stops_while_the_circuit_is_open_leaves_every_attempt(
+    face: Face, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uncounted_module, "_SOON", 20.0)  # without their records they would count
     circuit = breaker(minimum=1, open_for=Backoff(initial=300, max=300, jitter=0))
     dependency = Dependency(is_up=False)
     paths = [str(number) for number in range(30)]
@@ -463,7 +467,7 @@ async def test_without_a_stream_of_dead_letters_every_message_is_handled_all_the
 
 
 async def test_a_delay_beyond_the_ack_wait_is_kept(face: Face, account: Account) -> None:
-    spec = msgspec.structs.replace(SPEC, ack_wait=0.5)
+    spec = msgspec.structs.replace(SPEC, ack_wait=1.2)
     times: list[float] = []
 
     def handle(message: Any) -> None:

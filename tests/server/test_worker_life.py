@@ -183,7 +183,7 @@ async def test_stop_hooks_run_after_a_failure_which_stays_the_one_that_is_raised
         else:
             await asyncio.to_thread(bus.inner._portal.call, session.api.consumer_delete, spec.stream, spec.name)
         with pytest.raises(ConsumerNotFound) as raised:
-            await asyncio.wait_for(task, 15)
+            await asyncio.wait_for(task, 30)
         assert any("LookupError: nor a database" in one for one in raised.value.__notes__)
 
 
@@ -238,7 +238,7 @@ async def test_a_hook_may_stop_its_own_worker(face: Face, when: str) -> None:
         if when == "on_stop":
             await eventually_async(lambda: seen)
             await worker.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
         assert seen == (["handled"] if when == "on_stop" else [])
         is_done = when == "on_stop"
         assert await fetched(bus, 1, 0.5 if is_done else 10) == ([] if is_done else [("a", 1)])  # it was not even pulled

@@ -138,7 +138,7 @@ async def test_so_many_of_a_key_as_per_key_says(face: Face) -> None:
 
 async def test_what_is_held_back_outlives_the_ack_wait_and_is_released_unrun(face: Face) -> None:
     """Longer than its ack wait, and with a single attempt allowed."""
-    short = msgspec.structs.replace(spec, ack_wait=1.0)
+    short = msgspec.structs.replace(spec, ack_wait=2.0)
     gate, counts = Gate(), Counter[str]()
     async with face.applied(contract=declaring(short)) as bus:
         await put(bus, "a0", "a1", "a2")
@@ -288,7 +288,7 @@ async def test_handlers_start_no_faster_than_the_rate(face: Face) -> None:
 
 
 async def test_what_waits_for_the_rate_costs_no_attempt_and_is_released_at_the_end(face: Face) -> None:
-    short = msgspec.structs.replace(spec, ack_wait=1.0)
+    short = msgspec.structs.replace(spec, ack_wait=2.0)
     gate = Gate()
     gate.open.set()
     async with face.applied(contract=declaring(short)) as bus:
