@@ -434,17 +434,17 @@ async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot(a
 
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 async def test_a_handler_that_takes_longer_than_the_ack_wait_is_not_run_twice(plain: bool, account: Account) -> None:
-    quick = msgspec.structs.replace(spec, ack_wait=2.0)
+    quick = msgspec.structs.replace(spec, ack_wait=3.2)  # a sign of life is due after a third of it
     async with account.applied(contract=declaring(quick)) as bus:
         runs: list[tuple[str, int]] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             runs.append((message.payload.params.path, message.metadata.num_delivered))
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(3.5)
 
         def handle_plain(message: Message[FsReadV1Intent]) -> None:
             runs.append((message.payload.params.path, message.metadata.num_delivered))
-            time.sleep(2.5)
+            time.sleep(3.5)
 
         await put(bus, "long", "longer")
         async with working(bus, handle_plain if plain else handle, spec=quick, concurrency=2):

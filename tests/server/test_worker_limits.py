@@ -138,14 +138,14 @@ async def test_so_many_of_a_key_as_per_key_says(face: Face) -> None:
 
 async def test_what_is_held_back_outlives_the_ack_wait_and_is_released_unrun(face: Face) -> None:
     """Longer than its ack wait, and with a single attempt allowed."""
-    short = msgspec.structs.replace(spec, ack_wait=2.0)
+    short = msgspec.structs.replace(spec, ack_wait=3.2)  # a sign of life is due after a third of it
     gate, counts = Gate(), Counter[str]()
     async with face.applied(contract=declaring(short)) as bus:
         await put(bus, "a0", "a1", "a2")
         async with working(face, bus, handler_of(face, gate), spec=short, concurrency=2, concurrency_key=family):
             await eventually_async(lambda: gate.running == ["a0"], timeout=30)
             began = time.monotonic()
-            await eventually_async(lambda: time.monotonic() - began > 2.5, timeout=30)
+            await eventually_async(lambda: time.monotonic() - began > 3.5, timeout=30)
             gate.released.update(("a0", "a1"))
             await eventually_async(lambda: gate.running == ["a2"], timeout=30)
             await put(bus, "a3", "a4")
@@ -288,12 +288,12 @@ async def test_handlers_start_no_faster_than_the_rate(face: Face) -> None:
 
 
 async def test_what_waits_for_the_rate_costs_no_attempt_and_is_released_at_the_end(face: Face) -> None:
-    short = msgspec.structs.replace(spec, ack_wait=2.0)
+    short = msgspec.structs.replace(spec, ack_wait=3.2)  # a sign of life is due after a third of it
     gate = Gate()
     gate.open.set()
     async with face.applied(contract=declaring(short)) as bus:
         await put(bus, *map(str, range(6)))
-        limit = RateLimit(1, per=2.5, burst=2)
+        limit = RateLimit(1, per=3.5, burst=2)
         async with working(face, bus, handler_of(face, gate), spec=short, concurrency=3, rate_limit=limit) as worker:
             await eventually_async(lambda: worker.stats.succeeded == 3, timeout=30)
             info = await bus.consumer(short).info()
