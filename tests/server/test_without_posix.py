@@ -46,7 +46,7 @@ with SmithBus(sys.argv[1]) as bus:
     threads = [threading.Thread(target=part.run) for part in parts]
     for thread in threads:
         thread.start()
-    result = bus.execute(FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x")), timeout=20)
+    result = bus.execute(FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x")), timeout=60)
     print(result.status, result.output, result.runner_meta.max_rss_kb)
     for part in parts:
         part.stop()
@@ -68,7 +68,7 @@ async def main():
 
         parts = [Admission(bus, policy=lambda intent: Allow(), executor_id="gate"), worker]
         tasks = [asyncio.create_task(part.run()) for part in parts]
-        result = await bus.execute(FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x")), timeout=20)
+        result = await bus.execute(FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x")), timeout=60)
         print(result.status, result.output, result.runner_meta.max_rss_kb)
         for part in parts:
             await part.stop()
@@ -88,7 +88,7 @@ except SmithError as error:
 
 
 async def output_of(program: str, *arguments: str) -> str:
-    run = partial(subprocess.run, stdout=subprocess.PIPE, text=True, check=True, timeout=40)
+    run = partial(subprocess.run, stdout=subprocess.PIPE, text=True, check=True, timeout=100)
     return (await asyncio.to_thread(run, [sys.executable, "-c", HIDE + program, *arguments])).stdout
 
 
