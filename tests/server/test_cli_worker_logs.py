@@ -100,9 +100,9 @@ def test_the_level_is_that_of_all_records(smith_bus: SmithBus, start: Start) -> 
     put(smith_bus, "/x")
     eventually(lambda: run.logged("dead letter "), LONG)
     assert run.logged(" DEBUG mine: begun")
-    assert run.count("^ *Traceback") == 2  # the retry has its own at this level
     run.process.terminate()
     assert run.status() == 0
+    assert run.count("^ *Traceback") == 2  # the retry has its own at this level
     quiet = start(SOURCES["async"], "--log-level", "ERROR")
     put(smith_bus, "/y")
     eventually(lambda: quiet.logged("dead letter "), LONG)

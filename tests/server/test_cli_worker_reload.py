@@ -55,9 +55,11 @@ def test_a_burst_of_changes_is_one_restart_that_loses_nothing(smith_bus: SmithBu
         (tmp_path / "notes.txt").write_text("of no module")
         time.sleep(0.1)
     eventually(lambda: run.logged("finishing the messages in flight"))
-    for number in range(3):  # while it drains: a second signal would cut that short
+    time.sleep(0.6)  # while it drains: a second signal would cut that short
+    for number in range(3):
+        noticed = run.count("has changed: restarting")
         (tmp_path / f"part{number}.py").write_text(f"N = {number}\n")
-        time.sleep(0.6)
+        eventually(lambda noticed=noticed: run.count("has changed: restarting") > noticed)  # type: ignore[misc]
     assert not run.said("end")
     let_go(tmp_path)
     eventually(lambda: unfinished(smith_bus) == (0, 0), LONG)

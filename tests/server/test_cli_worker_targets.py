@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from buses import Account, episode_intent, read_intent
 from support import eventually
-from worker_command import ASYNC, BLOCKING, LONG, MAKES, Run, Start, let_go, put, unfinished, write
+from worker_command import ASYNC, BLOCKING, LONG, MAKES, Run, Start, all_is_finished, let_go, put, write
 
 from smith_sdk import SmithBus, consumers, subjects
 
@@ -76,7 +76,7 @@ def test_a_factory_is_called_and_left_when_its_worker_has_stopped(
     eventually(lambda: run.count("running executor-fs-read") == (2 if options else 1), LONG)
     run.process.terminate()
     assert run.status() == 0
-    assert unfinished(smith_bus) == (0, 0)
+    eventually(lambda: all_is_finished(smith_bus))
     assert not run.logged("Traceback|Warning")
     if "contextlib" in source:
         count = 2 if options else 1
@@ -177,7 +177,7 @@ def test_hooks_run_in_each_process_and_handlers_see_that_it_drains(
     run.process.terminate()
     assert run.status() == 0
     assert run.pids("closed") == opened
-    assert unfinished(smith_bus) == (0, 0)
+    eventually(lambda: all_is_finished(smith_bus))
     assert run.count("stopped: 1 handled, 0 released") == 1
 
 
@@ -227,7 +227,7 @@ def test_a_task_group_that_fails_while_its_workers_run_stops_them(smith_bus: Smi
     assert run.logged("a context manager has ended while its workers ran: ExceptionGroup")
     assert run.logged("ValueError: the token has expired")
     assert run.logged("stopped: 1 handled, 0 released")
-    assert unfinished(smith_bus) == (0, 0)
+    eventually(lambda: all_is_finished(smith_bus))
 
 
 def test_a_factory_that_cannot_reach_the_server(start: Start) -> None:
