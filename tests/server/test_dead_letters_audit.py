@@ -71,7 +71,7 @@ async def test_where_nothing_is_wrong_nothing_is_found(face: Face, account: Acco
 
         running = asyncio.ensure_future(worker.run())
         await put(server, 3)
-        await eventually_async(server.dead_letters.count)
+        await eventually_async(lambda: (worker.stats.succeeded, worker.stats.dead_lettered) == (2, 1))
         await worker.stop()
         await running
         await eventually_async(lambda: _none_unanswered(server))
