@@ -50,11 +50,16 @@ def start_demo(root: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def executors_of(pid: int) -> list[int]:
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if "smith_sdk.cli.executor" in Path(f"/proc/{child}/cmdline").read_text():
-            found.append(int(child))
-    return found
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if "smith_sdk.cli.executor" in command_line(Path(f"/proc/{child}"))]
+
+
+def command_line(process: Path) -> str:
+    """Empty if it has ended meanwhile."""
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_every_intent_has_the_ending_that_was_planted(tmp_path: Path) -> None:
@@ -75,12 +80,12 @@ def test_every_intent_has_the_ending_that_was_planted(tmp_path: Path) -> None:
 def test_the_secure_demo_has_the_same_endings_and_refuses_each_role_the_rest(tmp_path: Path) -> None:
     planted = plant(tmp_path, 40)
     demo = start_demo(tmp_path, "--secure", "--workers", "1")
-    executor = eventually(lambda: executors_of(demo.pid), timeout=20)[0]
+    executor = eventually(lambda: executors_of(demo.pid), timeout=40)[0]
     url = dict(one.split("=", 1) for one in Path(f"/proc/{executor}/environ").read_text().split("\0") if "=" in one)[
         "SMITH_NATS_URL"
     ]
     password = url.partition("@")[0].rpartition(":")[2]
-    lines = [file.read_text() for file in Path("/proc").glob("[0-9]*/cmdline") if is_alive(int(file.parent.name))]
+    lines = [command_line(process) for process in Path("/proc").glob("[0-9]*")]
     out, err = demo.communicate(timeout=50)
     report: dict[str, Any] = json.loads(out)
     assert {name: report[name] for name in planted} == planted
@@ -162,7 +167,7 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
     plant(tmp_path, 10 * FILES)
     demo = start_demo(tmp_path)
     assert demo.stderr is not None
-    executors = eventually(lambda: executors_of(demo.pid), timeout=20)
+    executors = eventually(lambda: executors_of(demo.pid), timeout=40)
     demo.stderr.readline()
     demo.send_signal(signal.SIGINT)
     _, err = demo.communicate(timeout=30)
