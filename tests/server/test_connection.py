@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from support import LOGIN, elsewhere, eventually_async, halt, raw_client, signed_in, without_login
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
+from smith_sdk._core.connection import reconnect
 from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.jetstream import api
 from smith_sdk.embedded import EmbeddedServer
@@ -213,12 +214,13 @@ async def test_a_dead_link_is_noticed_and_replaced(account: Account, fault: str,
     with Proxy(account.url) as proxy:
         async with AsyncSmithBus(proxy.url, **options) as bus, AsyncSmithBus(account.url) as other:
             await bus.streams.apply(profile="dev")
-            changes = bus.states()
             messages = bus.consumer(quick).messages()
             taking = asyncio.ensure_future(anext(messages))
             async with bus.subscribe(subjects.events.health.filter()) as events:
-                getattr(proxy, fault)(direction)
+                await request(bus)  # no ping is under way
+                changes = bus.states()
                 began = time.monotonic()
+                getattr(proxy, fault)(direction)
                 futures = []
                 while unsent > 0:
                     intent = read_intent("x" * 100_000)
@@ -236,12 +238,19 @@ async def test_a_dead_link_is_noticed_and_replaced(account: Account, fault: str,
                 acks = await asyncio.wait_for(asyncio.gather(*futures), 20)
                 assert len({ack.seq for ack in acks}) == len(acks)
                 event = health()
-                await other.publish(subjects.events.health.of(event), event)
-                assert (await asyncio.wait_for(anext(events), 20)).payload == event
+                hearing = asyncio.ensure_future(anext(events))
+
+                async def heard() -> bool:
+                    """A link that a slow machine takes for dead once more misses one of them."""
+                    await other.publish(subjects.events.health.of(event), event)
+                    return hearing.done()
+
+                await eventually_async(heard, interval=0.05)
+                assert hearing.result().payload == event
                 if not futures:
                     intent = read_intent()
                     await other.publish(raw.of(intent), intent)
-                await asyncio.wait_for(taking, 10)
+                await asyncio.wait_for(taking, 30)
             await messages.stop()
 
 
@@ -254,8 +263,8 @@ async def test_a_dead_link_is_noticed_within_two_and_a_half_intervals_which_is_2
         for _ in range(5):  # a busy machine may be late once, and is not each time
             async with AsyncSmithBus(proxy.url, ping_interval=interval) as bus:
                 changes = bus.states()
-                proxy.deafen()
                 began = time.monotonic()
+                proxy.deafen()
                 told = [(await asyncio.wait_for(anext(changes), 30), time.monotonic() - began) for _ in range(2)]
                 assert [change.state for change, _ in told] == ["degraded", "reconnecting"]
                 assert told[0][1] >= interval
@@ -266,9 +275,10 @@ async def test_a_dead_link_is_noticed_within_two_and_a_half_intervals_which_is_2
         assert reconnecting < 2.5 * interval
 
 
-async def test_a_late_answer_ends_the_degraded_state(account: Account) -> None:
+async def test_a_late_answer_ends_the_degraded_state(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnect, "_PING_PATIENCE", 60)  # the answer may come as late as a busy machine has it
     with Proxy(account.url) as proxy:
-        async with AsyncSmithBus(proxy.url, ping_interval=1.0) as bus:  # another second until it gives up
+        async with AsyncSmithBus(proxy.url, ping_interval=1.0) as bus:
             changes = bus.states()
             proxy.stall()
             assert (await asyncio.wait_for(anext(changes), 20)).state == "degraded"
@@ -589,7 +599,7 @@ async def test_a_lame_duck_without_another_server_is_kept_until_it_cuts(make_ser
         assert (await asyncio.wait_for(anext(changes), 40)).state == "reconnecting"
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(server.start)
-        assert (await asyncio.wait_for(anext(changes), 10)).state == "connected"
+        assert (await asyncio.wait_for(anext(changes), 30)).state == "connected"
 
 
 # ---- waiting for a server
@@ -791,7 +801,7 @@ async def test_connecting_that_is_given_up_at_any_step_leaves_nothing() -> None:
             assert not left, left
             return True
 
-        await eventually_async(all_ended, 3)
+        await eventually_async(all_ended)
 
 
 @pytest.mark.usefixtures("quick_garbage_collections")
