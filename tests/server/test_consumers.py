@@ -103,7 +103,7 @@ async def test_an_ack_is_sent_again_until_it_is_confirmed(account: Account) -> N
         await put(bus, 1)
         (message,) = await consumer.fetch(1)
         await bus._session.api.consumer_delete(admission.stream, admission.name)
-        acking = asyncio.ensure_future(message.ack_sync(timeout=10))
+        acking = asyncio.ensure_future(message.ack_sync(timeout=30))
         done, _ = await asyncio.wait([acking], timeout=0.3)
         assert not done
         await bus.streams.apply(profile="dev")
@@ -136,9 +136,10 @@ async def test_a_pause_ends_by_itself_and_a_later_one_replaces_it(face: Face) ->
         consumer = bus.consumer(admission)
         await put(bus, 1)
         await consumer.pause(3600)
-        await consumer.pause(for_=3)
-        assert await consumer.fetch(1, timeout=0.1) == []
-        assert len(await consumer.fetch(1, timeout=20)) == 1
+        paused = await consumer.pause(for_=3)
+        early = await consumer.fetch(1, timeout=0.1)
+        assert not early or datetime.now(UTC) >= paused.paused_until  # a machine may be so slow that it has ended
+        assert len(early or await consumer.fetch(1, timeout=20)) == 1
         assert (await consumer.info()).paused_until is None
 
 
@@ -326,7 +327,7 @@ async def test_a_consumer_that_limits_its_pulls_delivers_everything(face: Face) 
             await message.ack_sync()
             seen.append(message.payload.id)
 
-        for message in await bus.consumer(bounded).fetch(50):
+        for message in await bus.consumer(bounded).fetch(50, timeout=30):
             await take(message)
         assert len(seen) == 50
         async with bus.consumer(bounded).messages() as messages:
@@ -338,7 +339,7 @@ async def test_a_consumer_that_limits_its_pulls_delivers_everything(face: Face) 
         ids = await put(bus, 1)
         await eventually_async(lambda: delivered(bus, bounded))
         ids += await put(bus, 2)
-        assert {message.payload.id for message in await asyncio.wait_for(fetching, 10)} == set(ids)
+        assert {message.payload.id for message in await asyncio.wait_for(fetching, 30)} == set(ids)
 
 
 async def test_a_message_larger_than_max_bytes_is_delivered_from_a_consumer_that_limits_its_pulls(account: Account) -> None:

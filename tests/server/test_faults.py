@@ -36,13 +36,13 @@ async def test_a_kill_in_the_middle_of_publish_many_loses_nothing_and_doubles_no
         async with face.bus(server.url) as bus, AsyncSmithBus(server.url) as other:
             await bus.streams.apply(profile="dev")
             intents = [read_intent(str(number)) for number in range(30_000)]
-            publishing = asyncio.ensure_future(bus.publish_many([raw.of(one).envelope(one) for one in intents], timeout=20))
+            publishing = asyncio.ensure_future(bus.publish_many([raw.of(one).envelope(one) for one in intents], timeout=60))
             await eventually_async(lambda: reached(other, 200), interval=0.001)
             server.kill()  # in the loop: nothing may finish meanwhile
             assert not publishing.done()
             await asyncio.to_thread(server.start)
             try:
-                outcomes: tuple[Any, ...] = tuple(await asyncio.wait_for(publishing, 40))
+                outcomes: tuple[Any, ...] = tuple(await asyncio.wait_for(publishing, 80))
             except PublishManyError as error:
                 outcomes = error.outcomes
             assert len(outcomes) == len(intents)
