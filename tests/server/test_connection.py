@@ -28,6 +28,7 @@ from support import LOGIN, elsewhere, eventually_async, halt, raw_client, signed
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
 from smith_sdk._core.connection import reconnect
+from smith_sdk._core.connection.link_opener import LinkOpener
 from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.jetstream import api
 from smith_sdk.embedded import EmbeddedServer
@@ -210,7 +211,7 @@ async def test_a_callback_that_fails_is_logged_and_stops_no_other(nats_url: str,
 @pytest.mark.parametrize("fault", ["deafen", "stall"])
 async def test_a_dead_link_is_noticed_and_replaced(account: Account, fault: str, direction: Direction, unsent: int) -> None:
     quick = replace(consumers.admission, ack_wait=1.0)  # what was delivered to the dead link is redelivered
-    options: dict[str, Any] = {"contract": declaring(quick), "ping_interval": INTERVAL, "connect_timeout": 1}
+    options: dict[str, Any] = {"contract": declaring(quick), "ping_interval": INTERVAL}
     with Proxy(account.url) as proxy:
         async with AsyncSmithBus(proxy.url, **options) as bus, AsyncSmithBus(account.url) as other:
             await bus.streams.apply(profile="dev")
@@ -493,11 +494,20 @@ async def test_a_name_with_several_addresses(make_server: Any, monkeypatch: pyte
         found = await resolve("127.0.0.1" if host == "bus.example" else host, *args, **options)
         return [(*one[:4], ("127.0.0.2", there)) for one in found] + found if host == "bus.example" else found
 
+    opening = LinkOpener.open
+
+    async def open_with_time(opener: LinkOpener, to: Any, address: str, within: float, *rest: Any) -> Any:
+        limits[address] = within
+        return await opening(opener, to, address, within if address == "127.0.0.2" else 20, *rest)
+
+    limits: dict[str, float] = {}
     with socket.create_server(("127.0.0.2", there)):  # takes connections, and never says a word
         monkeypatch.setattr(loop, "getaddrinfo", two)
+        monkeypatch.setattr(LinkOpener, "open", open_with_time)  # a live one may be slow
         async with AsyncSmithBus(elsewhere(server.url, f"bus.example:{there}"), connect_timeout=1) as bus:
             assert bus.url == f"nats://bus.example:{there}"
             await request(bus)
+    assert limits["127.0.0.2"] <= 0.5
     with pytest.raises(ConnectError, match="not resolved"):
         await AsyncSmithBus("nats://no-such-host.invalid", connect_timeout=3).connect()
 
