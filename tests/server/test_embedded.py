@@ -432,6 +432,13 @@ def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.Mon
     mute.write_text(f"#!/bin/sh\necho planted log line\necho $$ > {pid_file}\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
     mute.chmod(mute.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr("smith_sdk.embedded.server.find_nats_server", lambda: mute)
+    answering = EmbeddedServer._port_answering
+
+    def once_it_runs(server: EmbeddedServer, *arguments: Any) -> int | None:
+        eventually(lambda: pid_file.exists() and pid_file.read_text())
+        return answering(server, *arguments)
+
+    monkeypatch.setattr(EmbeddedServer, "_port_answering", once_it_runs)
     began = time.monotonic()
     with pytest.raises(ServerStartError, match=r"(?s)did not answer within 0\.5 s.*planted log line"):
         EmbeddedServer(start_timeout=0.5).start()
