@@ -26,7 +26,8 @@ from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
 
 raw = subjects.intents.raw
-spec = consumers.admission
+spec = replace(consumers.admission, ack_wait=30.0)
+HERE = declaring(spec)
 SOON = spec.ack_wait / 2
 
 
@@ -48,7 +49,7 @@ def arrive_unseen(url: str, until: float = 0.0, *, count: int = 1) -> None:
     """
 
     def publish() -> None:
-        with SmithBus(url) as bus:
+        with SmithBus(url, contract=HERE) as bus:
             for _ in range(count):
                 intent = read_intent()
                 bus.publish(raw.of(intent), intent)
@@ -60,7 +61,7 @@ def arrive_unseen(url: str, until: float = 0.0, *, count: int = 1) -> None:
 
 
 async def test_a_fetch_returns_what_arrives_at_its_deadline(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=2))
         await eventually_async(lambda: pulling(bus))
         arrive_unseen(account.url, until=time.monotonic() + 2)
@@ -69,7 +70,7 @@ async def test_a_fetch_returns_what_arrives_at_its_deadline(account: Account) ->
 
 
 async def test_short_fetches_beside_a_publisher_miss_nothing(account: Account) -> None:
-    async with account.applied() as bus, AsyncSmithBus(account.url) as other:
+    async with account.applied(contract=HERE) as bus, AsyncSmithBus(account.url, contract=HERE) as other:
         consumer = bus.consumer(spec)
         seen: list[int] = []
         ages: list[float] = []
@@ -87,17 +88,17 @@ async def test_short_fetches_beside_a_publisher_miss_nothing(account: Account) -
 
 
 async def test_a_fetch_keeps_its_messages_in_progress(account: Account) -> None:
-    quick = replace(spec, ack_wait=1.0)
+    quick = replace(spec, ack_wait=1.5)
     async with account.applied(contract=declaring(quick)) as bus:
         await put(bus)
-        (message,) = await bus.consumer(quick).fetch(2, timeout=quick.ack_wait + 1)
+        (message,) = await bus.consumer(quick).fetch(2, timeout=quick.ack_wait + 0.5)
         assert message.metadata.num_delivered == 1
         assert await bus.consumer(quick).fetch(1, timeout=0.2) == []
         await message.ack_sync()
 
 
 async def test_a_cancelled_fetch_releases_its_messages(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         await put(bus)
         fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=30))
         await eventually_async(lambda: held(bus, 1))
@@ -112,7 +113,7 @@ async def held(bus: AsyncSmithBus, count: int) -> bool:
 
 
 async def test_stopping_an_iteration_releases_messages_in_flight(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         async with bus.consumer(spec).messages() as messages:
             await eventually_async(lambda: pulling(bus))
             arrive_unseen(account.url)
@@ -121,7 +122,7 @@ async def test_stopping_an_iteration_releases_messages_in_flight(account: Accoun
 
 
 async def test_stopping_a_worker_releases_messages_in_flight(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         seen: list[Any] = []
         worker = Worker(bus, spec)
         worker.handler(seen.append)
@@ -135,7 +136,7 @@ async def test_stopping_a_worker_releases_messages_in_flight(account: Account) -
 
 
 async def test_a_loop_blocked_past_its_heartbeats_keeps_what_arrived_meanwhile(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         heartbeat = 0.2
         loop = pull(bus, heartbeat=heartbeat)
         await loop.start()
@@ -149,7 +150,7 @@ async def test_a_loop_blocked_past_its_heartbeats_keeps_what_arrived_meanwhile(a
 
 async def test_a_late_loop_releases_nothing_that_free_slots_are_about_to_take(account: Account) -> None:
     """One turn of the event loop has both: new messages, and the watchdog's round."""
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         first: list[int] = []
 
         async def handle(message: Any) -> None:
@@ -168,7 +169,7 @@ async def test_a_late_loop_releases_nothing_that_free_slots_are_about_to_take(ac
 
 async def test_a_late_loop_releases_nothing_that_slots_become_free_for(account: Account) -> None:
     """One turn of the event loop has both: the watchdog's round, and the end of all handlers."""
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         await put(bus, 20)
         loop = pull(bus, lookahead=10, heartbeat=1.0)
         loop._pacer.limit, loop._pacer._measured_at = 20, math.inf  # as after a fast pace
@@ -203,7 +204,7 @@ def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
 
 
 async def test_a_reader_cancelled_when_its_message_arrives_leaves_it_to_the_next(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         loop = pull(bus)
         first, second = asyncio.ensure_future(loop.next()), asyncio.ensure_future(loop.next())
         await eventually_async(lambda: len(loop._waiters) == 2)
@@ -228,7 +229,7 @@ async def test_a_server_that_does_not_answer_holds_up_neither_stop_nor_withdraw(
     stop: Callable[[PullLoop], Any], make_server: Any
 ) -> None:
     server = make_server()
-    async with AsyncSmithBus(server.url) as bus:
+    async with AsyncSmithBus(server.url, contract=HERE) as bus:
         await bus.streams.apply(profile="dev")
         loop = pull(bus)
         await loop.start()
