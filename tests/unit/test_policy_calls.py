@@ -189,11 +189,12 @@ async def test_an_async_policy_may_return_what_has_to_be_awaited_in_its_time() -
 
 
 async def test_a_hung_thread_costs_no_other_call_until_there_are_too_many(caplog: pytest.LogCaptureFixture) -> None:
-    hang = threading.Event()
+    hang, begun = threading.Event(), threading.Semaphore(0)
 
     def policy(intent: Any, message: Any) -> Any:
         if message.hangs:
-            hang.wait(20)
+            begun.release()
+            hang.wait(60)
         return intent
 
     class Hanging(Given):
@@ -202,37 +203,47 @@ async def test_a_hung_thread_costs_no_other_call_until_there_are_too_many(caplog
     class Quick(Given):
         hangs = False
 
-    calls = PolicyCalls(policy, 2, 0.05)
+    calls = PolicyCalls(policy, 2, 60)
     calls.open()
+
+    async def runs_out_of_time(call: asyncio.Task[object]) -> None:
+        deadlines = calls._deadlines
+        assert deadlines is not None
+        deadlines._due = dict.fromkeys(deadlines._due, 0.0)  # not by the clock: each is to have its thread before
+        deadlines._look()
+        with pytest.raises(HandlerTimeout, match=r"Admission\(timeout=...\)"):
+            await call
+
+    async def hangs() -> None:
+        call = asyncio.ensure_future(calls.decide(cast("Any", Hanging())))
+        await eventually_async(lambda: begun.acquire(blocking=False))
+        await runs_out_of_time(call)
+
     try:
         for _ in range(6):  # four threads for each slot: 8, of which 2 are left
-            with pytest.raises(HandlerTimeout, match=r"Admission\(timeout=...\)"):
-                await calls.decide(cast("Any", Hanging()))
+            await hangs()
         assert await calls.decide(cast("Any", Quick())) == "intent"
         assert "no more are started" not in caplog.text
         for _ in range(2):
-            with pytest.raises(HandlerTimeout):
-                await calls.decide(cast("Any", Hanging()))
-        with pytest.raises(HandlerTimeout):
-            await calls.decide(cast("Any", Quick()))
+            await hangs()
+        quick = asyncio.ensure_future(calls.decide(cast("Any", Quick())))
+        await asyncio.wait({quick}, timeout=0.05)
+        assert not quick.done()
+        await runs_out_of_time(quick)
         assert "no more are started" in caplog.text
         hang.set()
         async with asyncio.timeout(20):
-            while True:
-                try:
-                    assert await calls.decide(cast("Any", Quick())) == "intent"
-                    break
-                except HandlerTimeout:
-                    continue
+            assert await calls.decide(cast("Any", Quick())) == "intent"
     finally:
         hang.set()
         calls.close()
 
 
 async def test_each_call_in_a_thread_has_the_whole_time_and_can_be_cancelled() -> None:
-    hang, ended = threading.Event(), dict[str, float]()
+    hang, begun, ended = threading.Event(), threading.Semaphore(0), dict[str, float]()
 
     def policy(intent: Any) -> Any:
+        begun.release()
         hang.wait(20)
 
     calls = PolicyCalls(policy, 3, 0.6)
@@ -247,13 +258,15 @@ async def test_each_call_in_a_thread_has_the_whole_time_and_can_be_cancelled() -
 
     try:
         first, cancelled = asyncio.ensure_future(decide("first")), asyncio.ensure_future(decide("cancelled"))
-        await asyncio.sleep(0.1)  # of the first one's time
+        await asyncio.sleep(0)
+        for _ in range(2):  # which blocks the loop, so that no time is over before one is cancelled
+            assert begun.acquire(timeout=20)
         cancelled.cancel()
+        await asyncio.sleep(0.1)  # of the first one's time
         second = asyncio.ensure_future(decide("second"))
         outcomes = await asyncio.gather(first, cancelled, second, return_exceptions=True)
         assert [type(one) for one in outcomes] == [HandlerTimeout, asyncio.CancelledError, HandlerTimeout]
         assert min(ended["first"], ended["second"]) >= 0.59
-        assert ended["cancelled"] < 0.59
     finally:
         hang.set()
         calls.close()

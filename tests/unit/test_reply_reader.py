@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -121,13 +122,26 @@ async def test_what_the_loop_has_taken_from_a_thread_that_hangs_is_received_once
 
 async def test_a_socket_that_a_thread_reads_is_closed_by_the_thread() -> None:
     async with connected() as ends:
-        turn = ends.reader._turn
+        turn, go_on = ends.reader._turn, threading.Event()
+        inside = turn.socket
+
+        class Slow:
+            """A socket, and a thread that is in its call for as long as the test needs."""
+
+            close = inside.close
+
+            def recv(self, size: int) -> bytes:
+                assert go_on.wait(20)
+                return inside.recv(size)
+
+        turn.socket = Slow()  # type: ignore[assignment]
         asking = asyncio.ensure_future(ends.ask())
         await eventually_async(turn.receiving.locked)
         ends.reader.close()
-        assert turn.socket.fileno() >= 0
+        assert inside.fileno() >= 0
+        go_on.set()
         assert await asking == b""
-        assert turn.socket.fileno() < 0
+        assert inside.fileno() < 0
 
 
 async def test_a_thread_waits_no_longer_than_a_moment() -> None:
