@@ -214,8 +214,8 @@ def test_a_file_of_a_megabyte_is_read_about_as_fast_as_it_is_decoded() -> None:
 def test_brackets_of_200_kilobytes_are_looked_at_in_a_moment() -> None:
     levels = 45_000
     data = b"[" * levels + b"]" * levels
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(5):
         assert excess(list, data, 100_000, 64) is not None
     # A hundredth of this on an idle machine; a round of replacements for each level took a second.
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sources import Queue
+from support import eventually_async
 
 from smith_sdk import RateLimit
 from smith_sdk._core.execution.dispatcher import Fifo
@@ -81,6 +82,7 @@ async def test_slots_that_wait_for_messages_reserve_no_tokens() -> None:
     await asyncio.sleep(0)
     clock.now += 1_000_000
     source.put(*range(1, 6))
+    await eventually_async(lambda: sum(one.done() for one in slots) == 2)
     await asyncio.wait(slots, timeout=0.1)
     assert sorted(one.result() or 0 for one in slots if one.done()) == [1, 2]
     source.end()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import eventually_async
+from support import eventually, eventually_async
 
 from smith_sdk._core.execution.stop_signals import stop_on_signals
 from smith_sdk._core.execution.stopping import Stopping
@@ -331,8 +331,9 @@ async def test_a_request_from_before_the_run_is_not_lost() -> None:
 def test_a_loop_that_a_handler_blocks_is_interrupted_by_a_late_signal() -> None:
     """Nothing else would end it: requests wait for the loop, and the loop for the handler."""
 
+    stopping = Stopping()
+
     async def main() -> None:
-        stopping = Stopping()
         with stop_on_signals(stopping):
             async with stopping.until_at_once():
                 thread.start()
@@ -340,7 +341,7 @@ def test_a_loop_that_a_handler_blocks_is_interrupted_by_a_late_signal() -> None:
 
     def signals() -> None:
         send(signal.SIGTERM)
-        threading.Event().wait(2.2)  # longer than a loop that is not blocked needs
+        eventually(lambda: stopping._signals.age > 2)  # since it was handled; a loop that is not blocked needs less
         send(signal.SIGTERM)
 
     thread = threading.Thread(target=signals, daemon=True)

@@ -36,7 +36,7 @@ async def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
         for _ in range(50):
             together = threading.Barrier(MOST)
             async with asyncio.timeout(20):
-                await asyncio.gather(*(threads.run(together.wait, 5) for _ in range(MOST)))
+                await asyncio.gather(*(threads.run(together.wait, 20) for _ in range(MOST)))
         assert len(named()) == MOST
 
 
@@ -46,10 +46,10 @@ async def test_short_calls_run_beside_calls_that_wait() -> None:
         go_on = [threading.Event() for _ in range(MOST)]
         held: list[asyncio.Future[bool]] = []
         for event in go_on[:-1]:
-            held.append(asyncio.ensure_future(threads.run(event.wait, 10)))
+            held.append(asyncio.ensure_future(threads.run(event.wait, 60)))
             async with asyncio.timeout(20):
                 assert await asyncio.gather(*(threads.run(pow, 2, n) for n in range(100))) == [2**n for n in range(100)]
-        held.append(asyncio.ensure_future(threads.run(go_on[-1].wait, 10)))
+        held.append(asyncio.ensure_future(threads.run(go_on[-1].wait, 60)))
         waiting = asyncio.ensure_future(threads.run(pow, 2, 3))
         done, _ = await asyncio.wait([waiting], timeout=0.1)
         assert not done
