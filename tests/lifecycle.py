@@ -94,6 +94,11 @@ def sleep_for_ever(message: Any) -> None:
     time.sleep(600)
 
 
+def drain_for_ever(message: Any) -> None:
+    until_draining(message)
+    time.sleep(600)
+
+
 def wait_for_go(message: Any) -> None:
     note("started")
     deadline = time.monotonic() + 20
