@@ -214,7 +214,7 @@ def test_a_signal_lets_a_worker_finish_what_it_has_started(url: str, run: Run, t
         eventually(lambda: bus.consumer(consumers.admission).info().num_waiting == 0)  # it pulls no more
         release.touch()
         assert child.ends_well() == ["started", "handled", "returned", "True True"]
-        assert bus.streams.get("SDLC_RAW").messages == 1
+        eventually(lambda: bus.streams.get("SDLC_RAW").messages == 1)  # its ack has arrived
         (left,) = bus.consumer(consumers.admission).fetch(1, timeout=20)
         assert left.payload.id == intents[1].id
 
