@@ -16,6 +16,7 @@ from faces.children import ChildProcess
 from support import eventually
 
 from smith_sdk import PubAck, SmithBus, subjects
+from smith_sdk._core.connection import reply_reader
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import OptionsError, PayloadMismatch, PublishUnconfirmed
 from smith_sdk.protocol import HealthEvent
@@ -58,7 +59,8 @@ def sent_alone(bus: SmithBus, event: HealthEvent, timeout: float | None = None) 
         yield pool
 
 
-def test_alone_it_needs_no_event_loop(url: str) -> None:
+def test_alone_it_needs_no_event_loop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply_reader, "_LONGEST", 20.0)  # a slow server would have the loop read instead
     with SmithBus(url) as bus, sent_alone(bus, health()) as pool, busy_loop(bus):
         assert pool.submit(publish, bus, health()).result(20).seq == 2
         assert not bus._aio._session.window
@@ -219,6 +221,9 @@ def test_ctrl_c_ends_one_that_the_server_does_not_answer(deaf: EmbeddedServer, r
 
 def test_a_signal_while_it_reads_its_ack_leaves_a_bus_that_works(deaf: EmbeddedServer, run: Run) -> None:
     body = """
+        from smith_sdk._core.connection import reply_reader
+        reply_reader._LONGEST = 20.0  # it reads until it is interrupted, however late that is
+        reply_reader._BUSY = 0  # also if the server has sent a PING just before
         server = int(rest[0])
         def answer():
             os.kill(server, signal.SIGCONT)
