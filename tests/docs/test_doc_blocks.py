@@ -197,12 +197,16 @@ time.sleep(60)
 """
 
 
-def until_sigterm(directory: Path, code: str, *, timeout: float = 20) -> str:
+def until_sigterm(directory: Path, code: str, *, timeout: float = 20, begins: Callable[[], object] = str) -> str:
+    """`begins` waits for the program, without a share of `timeout`."""
     program = directory / "program.py"
     program.write_text(f"import os; os.chdir({str(directory)!r})\n{code}")
-    return run_until_sigterm(
-        [sys.executable, str(program)], is_ready=lambda printed: (directory / "ready").exists(), timeout=timeout
-    )
+
+    def is_ready(printed: str) -> bool:
+        begins()
+        return (directory / "ready").exists()
+
+    return run_until_sigterm([sys.executable, str(program)], is_ready=is_ready, timeout=timeout)
 
 
 def test_a_program_for_ever_ends_by_sigterm(tmp_path: Path) -> None:
@@ -213,15 +217,20 @@ def test_a_program_for_ever_ends_by_sigterm(tmp_path: Path) -> None:
     ("code", "problem", "timeout"),
     [
         (UNTIL_SIGTERM.format(status=4, handler="end"), "(?s)exit status 4 after SIGTERM.*drained", 20),
-        (UNTIL_SIGTERM.format(status=0, handler="signal.SIG_IGN"), "still running 5 s after SIGTERM", 5),
         ("print('planted')", "(?s)ended before it was ready.*planted", 20),
         ("import time; time.sleep(60)", "not ready after 1 s", 1),
     ],
-    ids=["ends badly", "ignores SIGTERM", "ends by itself", "is never ready"],
+    ids=["ends badly", "ends by itself", "is never ready"],
 )
 def test_a_program_that_does_not_run_until_sigterm_is_seen(tmp_path: Path, code: str, problem: str, timeout: float) -> None:
     with pytest.raises(Failed, match=problem):
         until_sigterm(tmp_path, code, timeout=timeout)
+
+
+def test_a_program_that_ignores_sigterm_is_seen(tmp_path: Path) -> None:
+    code = UNTIL_SIGTERM.format(status=0, handler="signal.SIG_IGN")
+    with pytest.raises(Failed, match="still running 1 s after SIGTERM"):
+        until_sigterm(tmp_path, code, timeout=1, begins=lambda: eventually((tmp_path / "ready").exists))
 
 
 def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
@@ -231,9 +240,10 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 pathlib.Path("pid").write_text(str(child.pid))
 time.sleep(60)
 """
+    pid = tmp_path / "pid"
     with pytest.raises(Failed, match="not ready"):
-        until_sigterm(tmp_path, code, timeout=5)
-    eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())))
+        until_sigterm(tmp_path, code, timeout=0, begins=lambda: eventually(lambda: pid.exists() and pid.read_text()))
+    eventually(lambda: not is_alive(int(pid.read_text())))
 
 
 # ---- types
