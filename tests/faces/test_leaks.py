@@ -87,7 +87,7 @@ def test_inside_one_loop_an_async_bus_leaves_nothing(url: str, account: Account)
             assert not left, f"left open: {dict(left)}"
             return True
 
-        await eventually_async(gone, 5)
+        await eventually_async(gone)
 
     asyncio.run(main())
 
@@ -221,4 +221,4 @@ def test_the_counter_sees_what_is_left(url: str) -> None:
     messages.stop()
     thread.join(20)
     bus.close()
-    assert not open_now() - before
+    eventually(lambda: not open_now() - before)
