@@ -215,8 +215,11 @@ class Mover:
     async def _stop(self, name: str) -> None:
         self._stopped.append(name)
         until = time.monotonic() + _SETTLES
-        await self._pause(name, timedelta(seconds=HOLD_TTL))
-        while (info := await self._info(name)) is not None and not info.get("paused"):
+        while True:
+            await self._pause(name, timedelta(seconds=HOLD_TTL))  # again, if it has ended before it was seen
+            info = await self._info(name)
+            if info is None or info.get("paused"):
+                return
             if time.monotonic() >= until:
                 raise TopologyRefused(
                     f"consumer {name} of {self._move.stream} is not paused", stream=self._move.stream, consumer=name
