@@ -25,7 +25,13 @@ vetted = subjects.intents.vetted
 spec = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=1.0)
 CONTRACT_HERE = declaring(spec)
 ACKS = "$JS.ACK.ATOMS_VETTED.executor-fs-read.>"
-DENIED = {"acks": "$JS.ACK.>", "letters": "smith.dlq.>", "results": "smith.results.*", "nothing": "nothing"}
+DENIED = {
+    "acks": "$JS.ACK.>",
+    "letters": "smith.dlq.>",
+    "results": "smith.results.*",
+    "lookups": "$JS.API.STREAM.MSG.GET.SMITH_DLQ",
+    "nothing": "nothing",
+}
 QUICK = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -166,6 +172,23 @@ async def test_a_worker_ends_when_what_it_publishes_is_forbidden(
     if what != "acks":  # a dead letter is copied before the original is terminated
         assert (run.stats.unanswered, run.stats.dead_lettered) == (1, 0)
         assert await left(owner) == (1, 0)
+
+
+async def test_a_settled_message_is_not_said_to_be_redelivered(face: Face, accounts: Any, caplog: Any) -> None:
+    """The marker of an isolated attempt could not be ended: what failed came after the verdict."""
+    owner, user = accounts("lookups")
+    await put(owner)
+    async with AsyncSmithBus(owner, contract=CONTRACT_HERE) as bus:
+        for _ in range(QUICK.max_attempts):
+            (message,) = await bus.consumer(spec).fetch(1, timeout=20)
+            await message.nack()
+    run = Run(face, user, retry=QUICK)
+    await run.until_over(lambda _: None)
+    assert run.denied() == DENIED["lookups"]
+    assert run.attempts == [3]
+    assert (run.stats.succeeded, run.stats.unanswered) == (1, 0)
+    assert await left(owner) == (0, 1)  # the marker
+    assert "is not settled" not in caplog.text
 
 
 @pytest.mark.parametrize("outcome", [lambda _: None, fail], ids=["ack", "nak"])

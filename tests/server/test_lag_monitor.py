@@ -97,8 +97,9 @@ async def test_while_the_server_is_away_the_figures_stay_and_say_how_old_they_ar
         await eventually_async(lambda: not monitor.problem, timeout=30)
         await comes(monitor, lambda one: one is not None and one.lag == 30 and one.rate_in == 0)
         assert all(0 <= (one.rate_in or 0) < 10_000 for one in monitor.history(*PLACE))
-    lines = [record.getMessage() for record in caplog.records if record.name == "smith_sdk.lag"]
-    assert [line.partition(",")[0] for line in lines[:2]] == ["lag is not known", "lag is known again"]
+    lines = [record.getMessage().partition(",")[0] for record in caplog.records if record.name == "smith_sdk.lag"]
+    # A look that was under way when the server was killed may have found a part.
+    assert [line for line in lines if line.startswith("lag ")][:2] == ["lag is not known", "lag is known again"]
 
 
 async def test_a_consumer_stalls_until_something_is_completed(account: Account) -> None:

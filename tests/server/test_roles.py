@@ -615,7 +615,10 @@ async def test_without_any_of_its_rights_a_worker_ends_by_its_name_or_goes_on(ma
             await owner.streams.purge("ATOMS_VETTED")
     optional = {one for one in rights if ".INFO." in one or one.endswith(("MSG.GET.ATOMS_RESULTS", ".unrun"))}
     assert set(ended) == set(rights) - optional
-    assert all(ended.values())  # what could not be settled is still there
+    for right, count in ended.items():
+        # What could not be settled is still there. Without that one a marker stays, of a message
+        # that is settled.
+        assert count or right.endswith("MSG.GET.SMITH_DLQ"), right
 
 
 # ---- everything else

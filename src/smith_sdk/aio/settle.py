@@ -391,7 +391,8 @@ class Settler(Listener):
     async def apply(self, message: Message[Any, Any], verdict: Verdict) -> None:
         """Carry out `verdict`, then count it.
 
-        A message that its handler has acknowledged, nak'ed or terminated is not answered again.
+        A message that its handler has acknowledged, nak'ed or terminated is not answered again, and
+        one that is settled is not released: what has failed came after its verdict.
         Raises `SmithError` if that fails, except for a `Release`: `message` is then still
         outstanding.
         """
@@ -419,7 +420,8 @@ class Settler(Listener):
             if not verdict.is_done:
                 await self._dead_letter(message, verdict)
         else:
-            await self._release(message, verdict)
+            if message in self._outstanding:
+                await self._release(message, verdict)
             return
         self._settled(message, verdict)
 

@@ -32,7 +32,7 @@ _START_HOOKS: Final = 300.0
 """Seconds for its start hooks, which may load a model."""
 _TICK: Final = 1.0
 """Seconds between looks at a process whose pipe may be held open by another."""
-_EXITCODE: Final = 1.0
+_EXITCODE: Final = 5.0
 """Seconds for a process that has closed its pipe to end."""
 _NOT_HANDLED: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
 
