@@ -20,7 +20,7 @@ from smith_sdk import SmithBus, consumers, subjects
 Run = Callable[..., ChildProcess]
 
 HERE = Path(lifecycle.__file__).parent
-LONG = 30.0
+LONG = 60.0
 AGAIN = 0.6
 """Seconds after which a second signal is not a copy of the first one."""
 spec = consumers.executor_fs_read
