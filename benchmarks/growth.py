@@ -8,8 +8,8 @@ messages, one stream (file storage, message ids), 1 KiB, one consumer, nothing w
 processor time for each message: of the client processes (all threads) and of the server (its own
 process), which add up on any machine; messages/s are there as well and say what two shared cores
 bear. The processor time that the same work takes depends on what else the machine does; so the same
-reference is measured on a second server right before each round, and an axis is scaled by what the
-reference cost meanwhile, to the median of the run. A read takes a message through a pull consumer
+reference is measured on a second server right before each round, which counts in shares of what the
+reference cost, times the median of that in the run. A read takes a message through a pull consumer
 with 500 requested ahead, decodes it and acknowledges it; the processor time of the server is
 counted until it has every ack, messages/s are by the clock of the slowest client. Points of an axis
 take turns, and each is the median of its rounds.
@@ -298,30 +298,30 @@ Samples = dict[str, list[float]]
 
 
 class Rounds:
-    """What was measured, and what the reference cost meanwhile: while points took turns, or while
-    one was measured."""
+    """What was measured, and what the reference cost right before."""
 
     def __init__(self) -> None:
-        self._points: dict[str, dict[str, Samples]] = {}
-        self._reference: dict[str, Samples] = {}
+        self._points: dict[str, Samples] = {}
+        self._reference: Samples = {}
 
-    def add(self, meanwhile: str, point: str, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
-        _append(self._points.setdefault(meanwhile, {}).setdefault(point, {}), measured)
-        _append(self._reference.setdefault(meanwhile, {}), reference)
+    def add(self, point: str, measured: Mapping[str, float], reference: Mapping[str, float]) -> None:
+        """Processor time counts in shares of what the reference cost."""
+        _append(self._reference, reference)
+        shares = {what: value / (reference[what] if _is_scaled(what) else 1) for what, value in measured.items()}
+        _append(self._points.setdefault(point, {}), shares)
 
     def figures(self) -> dict[str, float]:
         """The medians; processor time as it would be if the reference always cost the same."""
-        usual: Samples = {}
-        for samples in self._reference.values():
+        usual = {what: median(values) for what, values in self._reference.items()}
+        found = {f"growth.reference.{what}": value for what, value in usual.items()}
+        for point, samples in self._points.items():
             for what, values in samples.items():
-                usual.setdefault(what, []).extend(values)
-        found = {f"growth.reference.{what}": median(values) for what, values in usual.items()}
-        for meanwhile, points in self._points.items():
-            scale = {what: median(usual[what]) / median(values) for what, values in self._reference[meanwhile].items()}
-            for point, samples in points.items():
-                for what, values in samples.items():
-                    found[f"growth.{point}.{what}"] = median(values) * (scale[what] if what.endswith("_us") else 1)
+                found[f"growth.{point}.{what}"] = median(values) * (usual[what] if _is_scaled(what) else 1)
         return found
+
+
+def _is_scaled(what: str) -> bool:
+    return what.endswith("_us")
 
 
 def _append(samples: Samples, values: Mapping[str, float]) -> None:
@@ -339,8 +339,7 @@ async def axis(name: str, points: dict[int, Point], rounds: int, found: Rounds) 
 
         async def measured(number: int) -> None:
             usual = await measure(other, its_clients, reference)
-            point = f"{name}.{number}"
-            found.add(point if growing else name, point, await measure(server, clients, points[number]), usual)
+            found.add(f"{name}.{number}", await measure(server, clients, points[number]), usual)
 
         for warmed in ((server, clients), (other, its_clients)):
             await measure(*warmed, reference)
@@ -399,7 +398,7 @@ async def costs(quick: bool, chosen: Sequence[str] | None = None) -> dict[str, f
         if chosen and name not in chosen:
             continue
         print(f"... growth: {name}", file=sys.stderr, flush=True)
-        figures |= await axis(name, points, 1 if quick else 3, found)
+        figures |= await axis(name, points, 1 if quick else 7, found)
     figures |= found.figures()
     return figures if quick or chosen else figures | model(figures)
 
