@@ -119,5 +119,20 @@ def test_ack_subjects_of_one_consumer_match_and_no_others() -> None:
         "$JS.ACK.S.c.1.2.3.4." + "9" * 20,
         "$JS.ACK.S.c.1.2.3.4.5\n",
         "$JS.ACK.Sxc.1.2.3.4.5.6",
+        "$JS.ACK.S.c.1.2.3.4.5.token",
+        "$JS.ACK.S.c.1.2.3.4.5.x.y",
+        "$JS.ACK.hub.S.c.1.2.3.4.5",
     )
     assert [one for one in others if matches(one)] == []
+
+
+@given(st.lists(st.sampled_from(["hub", "S", "c", "1", "23", "x", "", "-1", "9" * 19]), max_size=14))
+def test_what_ack_subjects_lets_pass_has_all_facts(tokens: list[str]) -> None:
+    for subject in (".".join(["$JS.ACK", *tokens]), ".".join(["$JS.ACK.S.c.1.2.3.4.5", *tokens])):
+        if delivery.ack_subjects("S", "c").fullmatch(subject):
+            facts = delivery.parse(subject)
+            assert facts is not None
+            assert (facts.stream, facts.consumer) == ("S", "c")
+            assert delivery.sequences(subject) == (facts.stream_seq, facts.consumer_seq, facts.timestamp)
+            assert delivery.num_delivered(subject) == facts.num_delivered
+            assert delivery.place(subject) == (f"S.{facts.stream_seq}.{facts.timestamp}", facts.num_delivered)
