@@ -60,7 +60,7 @@ def _yaml(text: str) -> Any:
     booleans = re.compile("true|True|TRUE|false|False|FALSE")  # of YAML 1.2: `on` is a text
     Loader.add_implicit_resolver("tag:yaml.org,2002:bool", booleans, list("tTfF"))
     try:
-        return yaml.load(text, Loader)  # noqa: S506: a SafeLoader
+        return yaml.load(text, Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise DocumentError(f"is not valid YAML: {' '.join(str(error).split())[:300]}") from None
 
