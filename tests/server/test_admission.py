@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from buses import Account, Face, declaring, read_intent
-from support import eventually_async, raw_client
+from support import eventually_async, eventually_equal, raw_client
 
 from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, inline, subjects
 from smith_sdk._core import codec
@@ -56,6 +56,10 @@ async def put_raw(bus: AsyncSmithBus, data: bytes, subject: str = "smith.intents
 
 async def counts(bus: AsyncSmithBus) -> dict[str, int]:
     return {one.name: one.last_seq for one in await bus.streams.info() if one.last_seq}
+
+
+async def in_raw(bus: AsyncSmithBus) -> int:
+    return (await counts(bus)).get("SDLC_RAW", 0)
 
 
 async def first(bus: AsyncSmithBus, spec: Any) -> list[Any]:
@@ -256,6 +260,7 @@ async def test_subjects_and_headers_that_are_not_text_do_not_stop_admission(
         async with asyncio.timeout(20):
             await reader.readuntil(b"PONG\r\n")
         writer.close()
+        await eventually_equal(lambda: in_raw(bus), 2)  # a PONG comes before what was published is stored
         again = int(b"\xff" in name)  # escaped, it is text, which another contract may know
         async with admitting(bus, lambda intent: Allow(), repeated=again):
             await eventually_async(lambda: decided(bus))
