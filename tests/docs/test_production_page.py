@@ -46,7 +46,7 @@ def test_the_command_of_each_file_runs_and_stops_in_good_order(
     eventually(lambda: run.count("running executor-fs-read") == processes, LONG)
     run.process.terminate()
     assert run.status() == 0
-    assert run.out == ["closed"] * processes
+    assert "".join(run.out) == "closed" * processes  # two processes may write before either ends its line
 
 
 def test_each_manager_allows_more_time_than_the_drain() -> None:
