@@ -216,8 +216,8 @@ class PullLoop(Listener):
         When it returns, nothing more arrives, except what the server still sends for pulls that it
         did not confirm within a second to be withdrawn, or that were made on a dead link. What was
         delivered stays buffered, in progress, for `next` and `take`: a nak would cost each an
-        attempt. Only what waits for a slot beyond the capacity is nak'ed in time, as always. While
-        there is no link, the next one withdraws the pulls.
+        attempt. Only what waits for a slot beyond the capacity is nak'ed in time, as always.
+        Without a connection, the next one withdraws the pulls.
         """
         self._paused = True
         if self._connected:

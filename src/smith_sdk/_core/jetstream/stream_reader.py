@@ -57,6 +57,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def looked_up(cls, found: StoredMessage) -> Stored:
+        """`found`, which was read by its sequence or its subject."""
         return cls(RawMessage(found.subject, "", found.data, None, found.headers), found.seq, to_nanos(found.time))
 
     @property
